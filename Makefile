@@ -1,0 +1,48 @@
+# Each target sets up its own virtual environment in .venv on first use.
+# Another interpreter: make demo PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
+
+demo: $(VENV)/.examples  ## train a small network with and without self-distillation
+	$(BIN)/python -m examples.train_classifier
+
+test: $(VENV)/.dev  ## every test but the slow ones, and the docstring examples
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.dev  ## large students, several processes, fresh installs
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.dev  ## style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev  ## mend what lint can mend by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment and the caches, never runs/
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
+
+# One stamp for each extra of setup.py, renewed when setup.py changes.
+$(VENV)/.%: setup.py | $(BIN)/pip
+	@echo "Installing the packages of [$*] into $(VENV), once (a few minutes) ..."
+	@$(BIN)/python -m pip install --quiet --editable ".[$*]"
+	@touch $@
+
+# pip is the last thing that venv writes, so a broken-off set-up starts again.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "keras_selfkd needs Python 3.11 or newer, but $(PYTHON) is" \
+	    "$$($(PYTHON) --version 2>&1). Name another one: make PYTHON=python3.12" >&2; \
+	  exit 1; }
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,66 @@
+"""Packaging of keras_selfkd; the tools' settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+# Every minimum is the oldest version that the tests were run with.
+PLOTS = ["matplotlib>=3.9"]
+KERAS_HUB = ["keras-hub>=0.26"]
+KERAS_CV = ["keras-cv>=0.9"]
+EXAMPLES = [
+    "absl-py>=2.1",
+    "ai-edge-litert>=1.2",
+    "pillow>=10.3",
+    "scikit-learn>=1.5",
+    "tensorflow-datasets>=4.9.7",
+    *PLOTS,
+]
+DEV = ["pytest>=8.2", "ruff>=0.11", *EXAMPLES, *KERAS_HUB, *KERAS_CV]
+
+
+def version():
+    """Reads `__version__` without importing the package, which needs TensorFlow."""
+    source = (ROOT / "keras_selfkd" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "(.+)"$', source, re.MULTILINE).group(1)
+
+
+def long_description():
+    """Returns the README, or nothing where only the package was copied."""
+    readme = ROOT / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.exists() else ""
+
+
+setup(
+    name="keras_selfkd",
+    version=version(),
+    description="Self-knowledge distillation for any functional Keras model",
+    long_description=long_description(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["keras_selfkd", "keras_selfkd.*"]),
+    python_requires=">=3.11",
+    install_requires=["tensorflow>=2.18", "keras>=3.13"],
+    extras_require={
+        "examples": EXAMPLES,
+        "keras-hub": KERAS_HUB,
+        "keras-cv": KERAS_CV,
+        "plots": PLOTS,
+        "dev": DEV,
+    },
+    keywords="keras tensorflow knowledge-distillation self-distillation frskd",
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
