@@ -1,0 +1,21 @@
+"""Self-distillation for Keras 3: a vision network that teaches itself."""
+
+from keras_selfkd import losses
+from keras_selfkd.data import check_data
+from keras_selfkd.method import Method, Outputs, Supervised
+from keras_selfkd.methods import FRSKD
+from keras_selfkd.model import SelfDistillationModel
+from keras_selfkd.schedules import SigmoidRampUp
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "FRSKD",
+    "Method",
+    "Outputs",
+    "SelfDistillationModel",
+    "SigmoidRampUp",
+    "Supervised",
+    "check_data",
+    "losses",
+]

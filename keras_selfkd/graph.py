@@ -1,0 +1,136 @@
+"""A student's graph as a flat list of layer calls, nested models included."""
+
+import math
+from typing import Any, NamedTuple
+
+import keras
+
+
+class Call(NamedTuple):
+    """One layer call: `output = layer(inputs)`, at `path` in the student.
+
+    A nested model adds one further call under its own name, with `layer=None`.
+    """
+
+    path: str
+    layer: Any
+    inputs: list
+    output: Any
+
+    @property
+    def has_weights(self):
+        return bool(getattr(self.layer, "weights", ()))
+
+    @property
+    def has_kernel(self):
+        weights = getattr(self.layer, "weights", ())
+        return any(len(weight.shape) > 1 for weight in weights)
+
+
+def has_graph(model):
+    """Whether `model` is functional or a built `Sequential`."""
+    if isinstance(model, keras.Sequential):
+        return model.built
+    return isinstance(model, keras.Model) and hasattr(model, "operations")
+
+
+def run_layers(model, inputs, calls, prefix=""):
+    """Calls a model's own layers on `inputs`, nested models layer by layer.
+
+    Args:
+        model: Functional or `Sequential` model.
+        inputs: `KerasTensor` (or a structure of them) to run on.
+        calls: List; every layer call is appended to it in topological order.
+        prefix: Path of the model inside the outermost one.
+
+    Returns:
+        The model's output on `inputs`.
+    """
+
+    def call(layer, *args, **kwargs):
+        path = unique_path(prefix + layer.name, calls)
+        if has_graph(layer):
+            output = run_layers(layer, args[0], calls, f"{path}/")
+            calls.append(Call(path, None, [], output))
+            return output
+        output = layer(*args, **kwargs)
+        calls.append(Call(path, layer, tensors_in((args, kwargs)), output))
+        return output
+
+    if isinstance(model, keras.Sequential):
+        for layer in model.layers:
+            inputs = call(layer, inputs)
+        return inputs
+    clone = keras.models.clone_model(
+        model,
+        input_tensors=like_inputs(model, inputs),
+        clone_function=lambda layer: layer,
+        call_function=call,
+    )
+    # On intermediate inputs Keras copies the clone's tensors; the copies keep
+    # their names, so the names lead back to what the layers returned.
+    returned = {tensor.name: tensor for tensor in tensors_in(inputs)}
+    for layer_call in calls:
+        returned.update({t.name: t for t in tensors_in(layer_call.output)})
+    return keras.tree.map_structure(lambda t: returned[t.name], clone.output)
+
+
+def like_inputs(model, tensors):
+    """Tensors in the structure that a model takes, for example a list of one."""
+    return keras.tree.pack_sequence_as(model.input, keras.tree.flatten(tensors))
+
+
+def unique_path(path, calls):
+    """The n-th further call of a layer is named `path:n`."""
+    earlier = sum(call.path.split(":")[0] == path for call in calls)
+    return f"{path}:{earlier}" if earlier else path
+
+
+def tensors_in(structure):
+    leaves = keras.tree.flatten(structure)
+    return [leaf for leaf in leaves if isinstance(leaf, keras.KerasTensor)]
+
+
+def used_calls(calls, output):
+    """The layer calls that `output` depends on, in topological order."""
+    needed = {id(output)}
+    used = []
+    for call in reversed(calls):
+        outputs = tensors_in(call.output)
+        if call.layer is not None and any(id(t) in needed for t in outputs):
+            needed.update(id(tensor) for tensor in call.inputs)
+            used.append(call)
+    return used[::-1]
+
+
+def is_map(tensor):
+    """Whether a symbolic tensor is a feature map of more than one position."""
+    return (
+        isinstance(tensor, keras.KerasTensor)
+        and len(tensor.shape) == 4
+        and None not in tensor.shape[1:]
+        and area(tensor) > 1
+    )
+
+
+def area(tensor):
+    return math.prod(tensor.shape[1:3])
+
+
+def clean_cuts(calls, start=0):
+    """The calls from `start` on whose map all that follows depends on alone.
+
+    Tensors made before `start` are ignored, so a decoder's skips do not count;
+    with `start=0` the graph's own inputs do.
+    """
+    last_use = {id(t): i for i, call in enumerate(calls) for t in call.inputs}
+    made = {id(t) for call in calls for t in tensors_in(call.output)}
+    inputs = [i for key, i in last_use.items() if key not in made]
+    open_until = max(inputs, default=-1) if start == 0 else -1
+    cuts = []
+    for i in range(start, len(calls)):
+        if open_until <= i and is_map(calls[i].output):
+            cuts.append(calls[i])
+        made_here = tensors_in(calls[i].output)
+        open_until = max([open_until, *(last_use.get(id(t), i) for t in made_here)])
+    return cuts

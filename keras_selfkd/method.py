@@ -1,0 +1,121 @@
+"""What a method is: the hooks of one training step, and plain training as a method."""
+
+from typing import Any, NamedTuple
+
+import keras
+
+
+class Outputs(NamedTuple):
+    """What a network says about a batch.
+
+    Attributes:
+        logits: Tensor `(batch, classes)`, or `(batch, height, width, classes)` for
+            pixel students.
+        features: List of taps `(batch, height, width, channels)`, fine to coarse.
+        embedding: Input of the last Dense, `(batch, dim)`; `None` where the
+            student does not end in one.
+    """
+
+    logits: Any
+    features: list
+    embedding: Any = None
+
+    def tensors(self):
+        """Flat list: logits, features and, where there is one, the embedding."""
+        embedding = [] if self.embedding is None else [self.embedding]
+        return [self.logits, *self.features, *embedding]
+
+    def pack(self, tensors):
+        """Other tensors, in the order of `tensors()`, as `Outputs` like this one."""
+        last = len(self.features) + 1
+        embedding = None if self.embedding is None else tensors[last]
+        return Outputs(tensors[0], list(tensors[1:last]), embedding)
+
+    def split(self, views):
+        """Cuts a batch of concatenated views into one `Outputs` a view."""
+        parts = [keras.ops.split(tensor, views) for tensor in self.tensors()]
+        return [self.pack(view) for view in zip(*parts, strict=True)]
+
+
+class Method(keras.layers.Layer):
+    """Base of all methods. A Layer so that its variables are tracked and saved.
+
+    A training step is `prepare` -> one student forward pass -> `loss_terms` ->
+    gradients -> `after_step`. The batch is a dict that only grows: it starts as
+    `{"x", "y", "sample_weight", "valid"}` (plus `"index"` or `"view"` where the
+    data set yields them), `prepare` adds keys, `loss_terms` reads them. `"valid"`
+    is the `(batch, height, width)` mask of pixels that are not void, or `None`.
+
+    A method never keeps the student as an attribute: it would be saved twice.
+
+    Attributes:
+        minimum_taps: Number of taps the method needs; 0 for methods on logits.
+    """
+
+    minimum_taps = 0
+
+    def attach(self, student, outputs):
+        """Creates the method's own networks for a student. Called once, by the model.
+
+        Args:
+            student: The user's Keras model; read it, do not keep it.
+            outputs: Symbolic `Outputs` of the student.
+
+        Raises:
+            ValueError: on a second call, because the networks belong to one student.
+        """
+        if self.built:
+            raise ValueError(
+                f"{self.name} already belongs to a student. Create a new "
+                f"{type(self).__name__} for {student.name!r}."
+            )
+        self.built = True
+
+    @property
+    def loss_weights(self):
+        """`{term: float | LearningRateSchedule}`: declares the method's terms."""
+        raise NotImplementedError(f"{type(self).__name__} must define `loss_weights`.")
+
+    def prepare(self, batch):
+        """Adds views, mixing or frozen targets to the batch, outside the tape."""
+        return batch
+
+    def loss_terms(self, student, batch, supervise):
+        """Computes the unweighted terms of the loss.
+
+        Args:
+            student: `Outputs` of the student for `batch["x"]`.
+            batch: The dict that `prepare` returned.
+            supervise: Function `(y, logits) -> loss`, the compiled loss unreduced.
+
+        Returns:
+            Dict with the keys of `loss_weights`; each value is a scalar, `(batch,)`
+            or `(batch, height, width)`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define `loss_terms`.")
+
+    def after_step(self, student, batch):
+        """Updates memories and moving averages after the weights have changed."""
+
+
+@keras.saving.register_keras_serializable(package="keras_selfkd")
+class Supervised(Method):
+    """Plain training as a method: the baseline of every comparison.
+
+    Example:
+
+    >>> import keras, keras_selfkd
+    >>> images = keras.Input((8, 8, 1))
+    >>> logits = keras.layers.Dense(10)(keras.layers.Flatten()(images))
+    >>> student = keras.Model(images, logits)
+    >>> model = keras_selfkd.SelfDistillationModel(student, keras_selfkd.Supervised())
+    >>> model.method.loss_weights
+    {'task': 1.0}
+    """
+
+    @property
+    def loss_weights(self):
+        return {"task": 1.0}
+
+    def loss_terms(self, student, batch, supervise):
+        return {"task": supervise(batch["y"], student.logits)}

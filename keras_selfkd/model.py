@@ -1,0 +1,234 @@
+"""The training step of every method."""
+
+import contextlib
+import warnings
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from keras_selfkd import distribution
+from keras_selfkd.graph import like_inputs
+from keras_selfkd.supervision import Supervision
+from keras_selfkd.taps import Tapped
+
+
+@keras.saving.register_keras_serializable(package="keras_selfkd")
+class SelfDistillationModel(keras.Model):
+    """Trains a student with a self-distillation method; behaves as the student.
+
+    `compile`, `fit`, `evaluate` and `predict` are Keras's own. Training logs the
+    total `loss` and each unweighted `<term>_loss` beside the compiled metrics;
+    `evaluate`, `predict` and calling the model use the bare student.
+
+    Args:
+        student: Functional or `Sequential` Keras model: one image input of known
+            size, one output of logits `(batch, classes)` or `(batch, height, width,
+            classes)`. Deployed as it is: `model.student`.
+        method: A `Method`, for example `FRSKD()`.
+        taps: List of layer names, fine to coarse, whose outputs the method reads
+            (`"backbone/layer"` inside nested models). Defaults to the end of each
+            resolution of the student, the 4 coarsest.
+
+    Raises:
+        ValueError: if the student or the taps do not fit the method; the message
+            names the remedy. Likewise on the first training step for a loss that
+            does not fit logits, and for labels out of range.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> from keras_selfkd import FRSKD, SelfDistillationModel
+    >>> images = keras.Input((16, 16, 1))
+    >>> x = keras.layers.Conv2D(16, 3, strides=2, activation="relu")(images)
+    >>> x = keras.layers.Conv2D(32, 3, strides=2, activation="relu")(x)
+    >>> x = keras.layers.GlobalAveragePooling2D()(x)
+    >>> student = keras.Model(images, keras.layers.Dense(10)(x))
+    >>> model = SelfDistillationModel(student, FRSKD(channels=8))
+    >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    >>> model.compile(optimizer="sgd", loss=loss, metrics=["accuracy"])
+    >>> history = model.fit(np.zeros((8, 16, 16, 1)), np.arange(8), verbose=0)
+    >>> sorted(history.history)[:3]
+    ['accuracy', 'feature_loss', 'loss']
+    """
+
+    def __init__(self, student, method, taps=None, **kwargs):
+        distribution.check_strategy(student)
+        tapped = Tapped(student, taps, method.minimum_taps)
+        kwargs.setdefault("dtype", tapped.dtype_policy)
+        # The student casts its own inputs; an image cast twice loses precision.
+        super().__init__(autocast=False, **kwargs)
+        self.student = student
+        self.method = method
+        self.taps = tapped.names
+        with dtype_policy(self.dtype_policy):
+            method.attach(student, tapped.symbolic)
+        self.term_trackers = [
+            keras.metrics.Mean(name=f"{term}_loss") for term in method.loss_weights
+        ]
+        self._tapped = tapped
+        # Otherwise Keras skips the optimizer's state on loading.
+        self.built = True
+
+    def call(self, inputs, training=None):
+        images = inputs["image"] if isinstance(inputs, dict) else inputs
+        return self.student(like_inputs(self.student, images), training=training)
+
+    def export(self, filepath, *args, **kwargs):
+        """Exports the student alone; arguments as in `keras.Model.export`."""
+        return self.student.export(filepath, *args, **kwargs)
+
+    def outputs_of(self, images, training=False):
+        """The student's `Outputs` (logits, taps, embedding) for a batch of images."""
+        return self._tapped(images, training=training)
+
+    def train_step(self, data):
+        supervision = Supervision(self.loss)
+        check_compilation(self.jit_compile)
+        data = self._checked_batch(data, supervision)
+        batch = self.method.prepare(dict(data))
+        before = [tf.convert_to_tensor(v.value) for v in self.non_trainable_variables]
+        with tf.GradientTape() as tape:
+            student = self._tapped(batch["x"], training=True)
+            terms = self.method.loss_terms(student, batch, supervision)
+            terms = {
+                name: supervision.reduce(term, batch["sample_weight"], batch["valid"])
+                for name, term in terms.items()
+            }
+            loss = self._total(terms)
+            scaled_loss = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled_loss, self.trainable_weights)
+        # One all-reduce for the logs: this replica's shares add up to the batch's.
+        loss, *terms_ = tf.unstack(
+            distribution.sum_over_replicas(tf.stack([loss, *terms.values()]))
+        )
+        distribution.either(
+            tf.math.is_finite(loss),
+            accept=self._apply,
+            reject=self._restore,
+            args=(gradients, before, student, batch),
+        )
+        logs = {"loss": loss, **{f"{n}_loss": t for n, t in zip(terms, terms_)}}
+        return self._update_metrics(data, student.logits, logs)
+
+    def test_step(self, data):
+        logs = super().test_step(data)
+        terms = {tracker.name for tracker in self.term_trackers}
+        return {name: value for name, value in logs.items() if name not in terms}
+
+    def _checked_batch(self, data, supervision):
+        """The user's batch as a dict, with its labels checked."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        extra = {}
+        if isinstance(x, dict):
+            if "image" not in x:
+                raise ValueError(
+                    'Expected images, or a dict with the key "image" (and optionally '
+                    f'"index" or "view"). Received: a dict with keys {sorted(x)}'
+                )
+            extra = {key: value for key, value in x.items() if key != "image"}
+            x = x["image"]
+        logits = self._tapped.symbolic.logits
+        with tf.control_dependencies(supervision.check_labels(y, logits)):
+            x, y = tf.identity(x), tf.identity(y)
+        valid = supervision.valid_pixels(y, logits)
+        return {"x": x, "y": y, "sample_weight": sample_weight, "valid": valid, **extra}
+
+    def _total(self, terms):
+        """The weighted sum of the terms and the regularizers' losses."""
+        weights = self.method.loss_weights
+        if set(weights) != set(terms):
+            raise ValueError(
+                f"{self.method.name}: `loss_terms` must return the terms that "
+                f"`loss_weights` declares, {sorted(weights)}. Received: {sorted(terms)}"
+            )
+        parts = [self._weight(weights[name]) * terms[name] for name in terms]
+        replicas = distribution.replica_count()
+        parts += [ops.sum(loss) / replicas for loss in self.losses]
+        return ops.sum(parts) if len(parts) > 1 else parts[0]
+
+    def _weight(self, weight):
+        return weight(self.optimizer.iterations) if callable(weight) else weight
+
+    def _apply(self, gradients, before, student, batch):
+        self.optimizer.apply(gradients, self.trainable_weights)
+        self.method.after_step(student, batch)
+
+    def _restore(self, gradients, before, student, batch):
+        """Undoes what the forward pass changed (BatchNorm statistics)."""
+        for variable, value in zip(self.non_trainable_variables, before, strict=True):
+            variable.assign(value)
+
+    def _update_metrics(self, data, logits, losses):
+        """Updates the logs; metrics see the user's own batch, which is view 0."""
+        count = ops.shape(data["x"])[0]
+        every = ops.cast(distribution.sum_over_replicas(count), "float32")
+        for metric in self.metrics:
+            if metric.name in losses:
+                metric.update_state(losses[metric.name], sample_weight=every)
+        return self.compute_metrics(
+            data["x"], data["y"], logits[:count], sample_weight=data["sample_weight"]
+        )
+
+    def save_own_variables(self, store):
+        """Adds the seed generators' states, which Keras leaves out."""
+        super().save_own_variables(store)
+        for i, state in enumerate(self._seed_states()):
+            store[f"seed_state_{i}"] = state
+
+    def load_own_variables(self, store):
+        own = {key: store[key] for key in store.keys() if not key.startswith("seed_state_")}
+        super().load_own_variables(own)
+        for i, state in enumerate(self._seed_states()):
+            state.assign(store[f"seed_state_{i}"])
+
+    def _seed_states(self):
+        return [
+            variable
+            for variable in self.non_trainable_variables
+            if variable.path.endswith("seed_generator_state")
+        ]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "student": keras.saving.serialize_keras_object(self.student),
+            "method": keras.saving.serialize_keras_object(self.method),
+            "taps": self.taps,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        parts = {
+            key: keras.saving.deserialize_keras_object(config[key], custom_objects)
+            for key in ("student", "method")
+        }
+        return cls(**{**config, **parts})
+
+
+@contextlib.contextmanager
+def dtype_policy(policy):
+    """Layers made inside get this policy, whatever the global one is."""
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(previous)
+
+
+def check_compilation(jit_compile):
+    """Refuses XLA where it fails, warns where it is slow."""
+    if not jit_compile:
+        return
+    if tf.distribute.has_strategy():
+        raise ValueError(
+            "XLA does not work under tf.distribute in Keras 3. Compile with "
+            "`jit_compile=False`. Received: jit_compile=True"
+        )
+    if not tf.config.list_physical_devices("GPU"):
+        warnings.warn(
+            "jit_compile=True is several times slower on a CPU, because XLA has no "
+            "fast depthwise convolution there. Compile with `jit_compile=False`.",
+            stacklevel=2,
+        )

@@ -1,0 +1,51 @@
+"""Loss weights over time, as Keras learning-rate schedules."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_selfkd")
+class SigmoidRampUp(keras.optimizers.schedules.LearningRateSchedule):
+    """A weight that is 0 until `start`, then ramps up to `peak` at `end`.
+
+    `peak * exp(-5 (1 - progress)^2)`, with progress going from 0 at `start` to 1 at
+    `end`, and staying there. Steps are the optimizer's updates, as in learning-rate
+    schedules (under gradient accumulation several batches make one).
+
+    Args:
+        start: Integer, first step with a weight above 0.
+        end: Integer above `start`, the step at which the peak is reached.
+        peak: Float, the final weight.
+
+    Raises:
+        ValueError: if `end` does not come after `start`.
+
+    Example:
+
+    >>> ramp = SigmoidRampUp(start=10, end=20, peak=100.0)
+    >>> [round(float(ramp(step)), 2) for step in (9, 10, 15, 20, 30)]
+    [0.0, 0.67, 28.65, 100.0, 100.0]
+
+    References:
+        Laine and Aila, "Temporal Ensembling for Semi-Supervised Learning", ICLR
+        2017, https://arxiv.org/abs/1610.02242
+    """
+
+    def __init__(self, start, end, peak):
+        if not 0 <= start < end:
+            raise ValueError(
+                "Expected 0 <= start < end, in optimizer steps. "
+                f"Received: start={start}, end={end}"
+            )
+        self.start = start
+        self.end = end
+        self.peak = peak
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        progress = ops.clip((step - self.start) / (self.end - self.start), 0.0, 1.0)
+        ramp = self.peak * ops.exp(-5.0 * ops.square(1.0 - progress))
+        return ops.where(step < self.start, 0.0, ramp)
+
+    def get_config(self):
+        return {"start": self.start, "end": self.end, "peak": self.peak}

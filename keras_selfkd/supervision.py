@@ -1,0 +1,165 @@
+"""The compiled loss as methods use it: unreduced, on any logits, any number of times."""
+
+import inspect
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from keras_selfkd.distribution import replica_count, sum_over_replicas
+from keras_selfkd.networks import is_dense
+
+
+class Supervision:
+    """Callable `(y, logits) -> loss`, `(batch,)` or `(batch, height, width)`.
+
+    Args:
+        loss: What `compile(loss=...)` was given: a `keras.losses.Loss`, a function
+            `(y_true, y_pred)`, or the name of one.
+
+    Raises:
+        ValueError: for several losses, one on probabilities, or one without a
+            reduction.
+    """
+
+    def __init__(self, loss):
+        if loss is None or isinstance(loss, (dict, list, tuple)):
+            raise ValueError(
+                "Compile with a single loss for the student's logits, for example "
+                "`loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)`. "
+                f"Received: loss={loss!r}"
+            )
+        resolved = keras.losses.get(loss)
+        check_from_logits(resolved)
+        is_object = isinstance(resolved, keras.losses.Loss)
+        self.per_example = resolved.call if is_object else resolved
+        self.reduction = resolved.reduction if is_object else "sum_over_batch_size"
+        self.ignore_class = getattr(resolved, "ignore_class", None)
+        self.is_sparse = is_sparse(resolved)
+        if self.reduction in (None, "none"):
+            raise ValueError(
+                "The compiled loss must have a reduction, so that replicas can share "
+                "it. Use `reduction='sum_over_batch_size'` (Keras's default). Received: "
+                f"loss={loss!r} with reduction={self.reduction!r}"
+            )
+
+    def __call__(self, y, logits):
+        # As `Loss.__call__` does: labels and logits in the loss's dtype.
+        y = ops.convert_to_tensor(y, dtype="float32")
+        return self.per_example(y, ops.convert_to_tensor(logits, dtype="float32"))
+
+    def valid_pixels(self, y, logits):
+        """Mask `(batch, height, width)` of the pixels that are not void, or `None`."""
+        if self.ignore_class is None or not is_dense(logits):
+            return None
+        y = ops.squeeze(y, -1) if len(y.shape) == 4 else y
+        return ops.not_equal(y, ops.cast(self.ignore_class, y.dtype))
+
+    def check_labels(self, y, logits):
+        """Checks that labels fit the logits.
+
+        Returns:
+            List of assertions that the step's forward pass must wait for.
+
+        Raises:
+            ValueError: if the shape does not fit.
+            tf.errors.InvalidArgumentError: in the step, if a label is out of range.
+        """
+        if y is None:
+            raise ValueError(
+                "Training needs labels: pass `fit(x, y)` or a dataset of (images, "
+                "labels). Received: y=None"
+            )
+        expected = tuple(logits.shape[1:-1] if self.is_sparse else logits.shape[1:])
+        shape = tuple(y.shape[1:])
+        fits = shape in (expected, (*expected, 1)) or (expected == (1,) and not shape)
+        if not fits:
+            raise ValueError(
+                f"The labels do not fit the logits. Expected shape (batch, *{expected})"
+                f" for this loss and logits {tuple(logits.shape)}. Received: y with "
+                f"shape {tuple(y.shape)}. Integer labels need "
+                "SparseCategoricalCrossentropy, one-hot labels CategoricalCrossentropy."
+            )
+        return self._in_range(y, logits.shape[-1]) if self.is_sparse else []
+
+    def _in_range(self, y, classes):
+        y = tf.convert_to_tensor(y)
+        allowed = (y >= 0) & (y < tf.cast(classes, y.dtype))
+        if self.ignore_class is not None:
+            allowed |= y == tf.cast(self.ignore_class, y.dtype)
+        message = (
+            f"Labels must lie in [0, {classes}), the student's number of classes (void "
+            f"pixels: ignore_class={self.ignore_class}). Received labels from, to:"
+        )
+        data = [message, tf.reduce_min(y), tf.reduce_max(y)]
+        assertion = tf.debugging.Assert(tf.reduce_all(allowed), data)
+        # Eager execution has asserted already, and returns nothing to wait for.
+        return [] if assertion is None else [assertion]
+
+    def reduce(self, values, sample_weight=None, valid=None):
+        """This replica's share of a term: shares add up to the term over all replicas.
+
+        Args:
+            values: A scalar, `(batch,)` or `(batch, height, width)` loss.
+            sample_weight: `None`, `(batch,)` or `(batch, height, width)` weights.
+            valid: `None` or a `(batch, height, width)` mask for values of that shape.
+        """
+        values = ops.cast(values, "float32")
+        if not values.shape.rank:
+            return values / replica_count()
+        # Keras's own order of operations, so that plain training agrees bit for bit.
+        counted = ops.ones_like(values)
+        if valid is not None and values.shape.rank == 3:
+            counted = ops.cast(valid, "float32")
+            values = ops.where(valid, values, 0.0)
+        if sample_weight is not None:
+            weight = fit_weight(ops.cast(sample_weight, "float32"), values.shape.rank)
+            values = values * weight
+            if self.reduction == "mean_with_sample_weight":
+                counted = counted * weight
+        total = ops.sum(values)
+        if self.reduction == "sum":
+            return total
+        return ops.divide_no_nan(total, sum_over_replicas(ops.sum(counted)))
+
+
+def fit_weight(weight, rank):
+    """Sample weights that broadcast against a loss of 1 (example) or 3 (pixel) axes."""
+    if weight.shape.rank in (2, 4) and weight.shape[-1] == 1:
+        weight = ops.squeeze(weight, -1)
+    if weight.shape.rank == 3 and rank == 1:
+        return ops.mean(weight, axis=(1, 2))
+    if weight.shape.rank == 1 and rank == 3:
+        return weight[:, None, None]
+    if weight.shape.rank != rank:
+        raise ValueError(
+            "Expected sample weights (batch,), or (batch, height, width) for pixels. "
+            f"Received: sample_weight with shape {tuple(weight.shape)}"
+        )
+    return weight
+
+
+def from_logits_argument(loss):
+    """The loss's `from_logits`, or `None` where it has no such argument."""
+    if isinstance(loss, keras.losses.Loss):
+        return getattr(loss, "from_logits", loss.get_config().get("from_logits"))
+    parameter = inspect.signature(loss).parameters.get("from_logits")
+    return parameter.default if parameter else None
+
+
+def check_from_logits(loss):
+    if from_logits_argument(loss) is False:
+        name = getattr(loss, "name", None) or getattr(loss, "__name__", loss)
+        raise ValueError(
+            "The student outputs logits, but the compiled loss expects probabilities. "
+            "Compile with `from_logits=True`, for example "
+            "`keras.losses.SparseCategoricalCrossentropy(from_logits=True)`. Received: "
+            f"loss={name!r} with from_logits=False"
+        )
+
+
+def is_sparse(loss):
+    function = getattr(loss, "fn", loss)
+    return function is keras.losses.sparse_categorical_crossentropy or isinstance(
+        loss, keras.losses.SparseCategoricalCrossentropy
+    )

@@ -1,0 +1,231 @@
+"""Finding feature maps in any functional model, and reading them.
+
+A *tap* is a feature map of the student that a method listens to. Reading taps
+shares every layer of the student, costs nothing and adds nothing to it.
+"""
+
+import difflib
+
+import keras
+
+from keras_selfkd.graph import (
+    area,
+    clean_cuts,
+    has_graph,
+    is_map,
+    run_layers,
+    used_calls,
+)
+from keras_selfkd.method import Outputs
+
+MAXIMUM_TAPS = 4
+
+
+class Tapped:
+    """A student that returns its taps beside its logits, sharing its layers.
+
+    A plain object, so that a model which holds it does not save the student twice.
+
+    Args:
+        student: Functional or `Sequential` Keras model, one image input, one
+            logits output.
+        taps: List of layer paths, fine to coarse, or `None` for the default taps.
+        minimum: Integer, the number of taps that the method needs.
+
+    Raises:
+        ValueError: if the student's graph cannot be read, its output is not
+            logits, it has too few maps, or a tap is unknown.
+    """
+
+    def __init__(self, student, taps=None, minimum=0):
+        check_student(student)
+        inputs = keras.Input(
+            batch_shape=student.inputs[0].shape, dtype=student.inputs[0].dtype
+        )
+        calls = []
+        logits = run_layers(student, inputs, calls)
+        check_calls(calls, logits, student.name)
+        if taps is None:
+            taps = default_taps(calls, logits) if minimum else []
+        if len(taps) < minimum:
+            raise ValueError(
+                f"Expected at least {minimum} taps (feature maps of different sizes). "
+                f"Received: taps={list(taps)} for student={student.name!r}. Name the "
+                "layers to read with `taps=[...]`, fine to coarse; its maps are: "
+                f"{', '.join(map_paths(calls)) or 'none'}."
+            )
+        self.names = list(taps)
+        features = [map_at(path, calls) for path in self.names]
+        check_order(self.names, features)
+        self.symbolic = Outputs(logits, features, embedding_of(calls, logits))
+        self.model = keras.Model(inputs, self.symbolic.tensors())
+        kernels = (call.layer for call in calls if call.has_kernel)
+        self.dtype_policy = next(kernels, student).dtype_policy
+
+    def __call__(self, images, training=False):
+        """Returns the `Outputs` for `(batch, height, width, channels)` images."""
+        tensors = self.model(images, training=training)
+        return self.symbolic.pack(keras.tree.flatten(tensors))
+
+
+def check_student(student):
+    """Refuses a student whose graph cannot be read, naming the remedy."""
+    if not has_graph(student):
+        raise ValueError(
+            "The student must be a functional or a built Sequential model, because "
+            "feature maps are read from its graph. Build it as `keras.Model(inputs, "
+            f"outputs)`. Received: student={student!r}"
+        )
+    if len(student.inputs) != 1 or len(student.outputs) != 1:
+        raise ValueError(
+            "The student must have one image input and one logits output. Received: "
+            f"student={student.name!r} with {len(student.inputs)} inputs and "
+            f"{len(student.outputs)} outputs"
+        )
+    shape = student.inputs[0].shape
+    if len(shape) == 4 and None in shape[1:]:
+        raise ValueError(
+            "The student's input size must be known, because the self-teacher's "
+            "pyramid is built for it. Build the student with a full "
+            f"`input_shape=(height, width, channels)`. Received: input shape {shape}"
+        )
+
+
+def check_calls(calls, logits, name):
+    """Refuses channels-first layers, and outputs that are not logits."""
+    for call in calls:
+        if getattr(call.layer, "data_format", None) == "channels_first":
+            raise ValueError(
+                "The student must be channels_last (batch, height, width, channels). "
+                f"Received: layer {call.path!r} with data_format='channels_first'"
+            )
+    activation = output_activation(used_calls(calls, logits))
+    if activation:
+        raise ValueError(
+            f"The student must output logits, but it ends in a {activation}. Build it "
+            "with `classifier_activation=None` (or without the last activation) and "
+            f"a loss with `from_logits=True`. Received: student={name!r}"
+        )
+
+
+def output_activation(calls):
+    """Name of the probability function the network ends in, or `None`."""
+    for call in reversed(calls):
+        function = getattr(call.layer, "activation", None)
+        names = {type(call.layer).__name__.lower(), getattr(function, "__name__", "")}
+        found = names & {"softmax", "sigmoid", "log_softmax", "logsoftmax"}
+        if found:
+            return found.pop()
+        if call.has_weights or len(call.inputs) != 1:
+            return None
+    return None
+
+
+def map_paths(calls):
+    return [call.path for call in calls if is_map(call.output)]
+
+
+def map_at(path, calls):
+    """The feature map that the layer at `path` returns."""
+    found = {call.path: call.output for call in calls}
+    if path not in found:
+        close = difflib.get_close_matches(path, map_paths(calls), n=3, cutoff=0.3)
+        raise ValueError(
+            f"Unknown tap {path!r}. Closest names: {', '.join(close) or 'none'}. "
+            'A layer of a nested model is named by its path: "backbone/layer".'
+        )
+    if not is_map(found[path]):
+        shape = getattr(found[path], "shape", "several outputs")
+        raise ValueError(
+            "A tap must be a feature map (batch, height, width, channels) of more than "
+            "one position; tokens (batch, length, channels) are not supported. "
+            f"Received: tap {path!r} with shape {shape}"
+        )
+    return found[path]
+
+
+def check_order(names, features):
+    """Refuses taps that do not get coarser from one to the next."""
+    for i in range(1, len(features)):
+        if area(features[i]) >= area(features[i - 1]):
+            raise ValueError(
+                "Taps must be named fine to coarse, each smaller than the one before. "
+                f"Received: {names[i - 1]!r} {features[i - 1].shape[1:3]} before "
+                f"{names[i]!r} {features[i].shape[1:3]}"
+            )
+
+
+def embedding_of(calls, logits):
+    """The input of the student's last Dense, `(batch, dim)`, or `None`."""
+    weighted = [call for call in used_calls(calls, logits) if call.has_weights]
+    head = weighted[-1] if weighted else None
+    if head is None or not isinstance(head.layer, keras.layers.Dense):
+        return None
+    return head.inputs[0] if len(head.inputs[0].shape) == 2 else None
+
+
+def default_taps(calls, logits):
+    """Paths of the default taps, fine to coarse: the end of each resolution.
+
+    Class students are cut where every path from input to output passes through
+    one map, pixel students (dense logits) going up from their smallest map.
+    """
+    calls = used_calls(calls, logits)
+    head = max((i for i, call in enumerate(calls) if call.has_weights), default=0)
+    chosen = upward_taps(calls, head) if len(logits.shape) == 4 else []
+    if len(chosen) < 2:
+        chosen = downward_taps(calls, head)
+    return [call.path for call in chosen[-MAXIMUM_TAPS:]]
+
+
+def downward_taps(calls, head):
+    """The end of each resolution on the way down, before the call `head`."""
+    kernels = [i for i, call in enumerate(calls) if call.has_kernel]
+    counted = {id(call.output) for call in calls[min(kernels, default=head) : head]}
+    stages = []
+    for cut in clean_cuts(calls):
+        if id(cut.output) not in counted:
+            continue
+        if not stages or area(cut.output) < 0.6 * area(stages[-1][0].output):
+            stages.append([cut])
+        elif area(cut.output) <= area(stages[-1][-1].output):
+            stages[-1].append(cut)
+    return [stage_end(stage) for stage in stages[:-1]] + [s[-1] for s in stages[-1:]]
+
+
+def stage_end(cuts):
+    """The last joining map, carried on through same-shape layers without kernels."""
+    joins = [i for i, cut in enumerate(cuts) if len(set(map(id, cut.inputs))) > 1]
+    if not joins:
+        return cuts[-1]
+    end = cuts[joins[-1]]
+    for cut in cuts[joins[-1] + 1 :]:
+        follows = [id(tensor) for tensor in cut.inputs] == [id(end.output)]
+        if cut.has_kernel or not follows or cut.output.shape != end.output.shape:
+            break
+        end = cut
+    return end
+
+
+def upward_taps(calls, head):
+    """The end of each resolution on the way up from the smallest map."""
+    sizes = {
+        i: area(call.output)
+        for i, call in enumerate(calls[:head])
+        if is_map(call.output)
+    }
+    if not sizes:
+        return []
+    smallest = max(i for i in sizes if sizes[i] == min(sizes.values()))
+    counted = {id(call.output) for call in calls[smallest:head]}
+    stages = []
+    for cut in clean_cuts(calls, start=smallest):
+        if id(cut.output) not in counted:
+            continue
+        if stages and area(cut.output) <= 1.6 * area(stages[-1].output):
+            stages[-1] = cut
+        else:
+            stages.append(cut)
+    return stages[::-1]
+
+

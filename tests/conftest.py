@@ -1,0 +1,26 @@
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import pytest
+import tensorflow as tf
+
+# Two logical devices stand in for two GPUs; only before TensorFlow starts.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+)
+
+
+@pytest.fixture(autouse=True)
+def fresh_session():
+    """Layer names and seeds that do not depend on the tests that ran before."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def two_replicas():
+    """One strategy for the whole process: several can collide."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

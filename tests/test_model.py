@@ -1,0 +1,276 @@
+import json
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_selfkd import FRSKD, Method, SelfDistillationModel, Supervised
+from tests import toys
+
+pytestmark = pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning")
+
+
+def frskd(student=None, **options):
+    method = FRSKD(width=1, depth=1)
+    return SelfDistillationModel(student or toys.classifier(**options), method)
+
+
+def compiled(model=None, optimizer="sgd", **options):
+    model = model or frskd()
+    options = {"loss": toys.cross_entropy(), **options}
+    model.compile(optimizer, **options)
+    return model
+
+
+@pytest.mark.parametrize("options", [{}, {"regularizer": "l2", "dropout": 0.3}])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_supervised_is_plain_fit_bit_for_bit(options, weighted):
+    images, labels = toys.class_data(22)
+    weight = np.random.default_rng(0).random(22) if weighted else None
+    trained = []
+    for wrap in (lambda s: s, lambda s: SelfDistillationModel(s, Supervised())):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(3)
+        student = toys.classifier(**options)
+        model = wrap(student)
+        optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+        model.compile(
+            optimizer, toys.cross_entropy(), metrics=["accuracy"], jit_compile=False
+        )
+        logs = model.fit(
+            images, labels, batch_size=8, epochs=2, verbose=0, sample_weight=weight
+        ).history
+        trained.append((student.get_weights(), logs))
+    (plain, plain_logs), (ours, our_logs) = trained
+    for one, other in zip(plain, ours, strict=True):
+        np.testing.assert_array_equal(one, other)
+    for name in plain_logs:
+        assert plain_logs[name] == our_logs[name], name
+
+
+def test_data_sets_weights_metrics_and_callbacks(tmp_path):
+    images, labels = toys.class_data()
+    model = compiled(
+        metrics={"logits": ["accuracy", "sparse_top_k_categorical_accuracy"]},
+        weighted_metrics=["accuracy"],
+    )
+    data = tf.data.Dataset.from_tensor_slices((images, labels, np.ones(16))).batch(6)
+    history = model.fit(
+        data,
+        shuffle=False,
+        epochs=2,
+        verbose=0,
+        validation_data=(images, labels),
+        callbacks=[
+            keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+            keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", "val_loss"),
+            keras.callbacks.EarlyStopping("val_loss", restore_best_weights=True),
+        ],
+    ).history
+    assert {"val_loss", "val_accuracy", "weighted_accuracy"} <= set(history)
+    assert not [name for name in history if name.startswith("val_") and "task" in name]
+    assert keras.models.load_model(tmp_path / "best.keras").taps == model.taps
+
+
+def test_class_weight_is_sample_weight():
+    images, labels = toys.class_data()
+    weights = {0: 2.0, 1: 0.0, 2: 1.0, 3: 0.5}
+    trained = []
+    for options in (
+        {"class_weight": weights},
+        {"sample_weight": np.array([weights[label] for label in labels])},
+    ):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(0)
+        model = compiled()
+        model.fit(images, labels, shuffle=False, verbose=0, **options)
+        trained.append(model.get_weights())
+    for one, other in zip(*trained, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_weights_apply_to_every_term():
+    images, labels = toys.class_data()
+    for method in (FRSKD(width=1), Supervised()):
+        model = compiled(SelfDistillationModel(toys.classifier(), method))
+        logs = model.train_on_batch(
+            images, labels, sample_weight=np.zeros(16), return_dict=True
+        )
+        assert set(logs.values()) == {0.0}
+
+
+def test_sum_reduction_is_honoured():
+    images, labels = toys.class_data()
+    mean, total = (
+        compiled(frskd(), loss=toys.cross_entropy(reduction=reduction))
+        for reduction in ("sum_over_batch_size", "sum")
+    )
+    total.set_weights(mean.get_weights())
+    one = mean.train_on_batch(images, labels, return_dict=True)
+    sixteen = total.train_on_batch(images, labels, return_dict=True)
+    for name in one:
+        np.testing.assert_allclose(sixteen[name], 16 * one[name], rtol=1e-4)
+
+
+def test_use_ema():
+    optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5)
+    model = compiled(optimizer=optimizer)
+    for _ in range(3):
+        model.train_on_batch(*toys.class_data())
+    trained = model.student.get_weights()
+    model.optimizer.finalize_variable_values(model.trainable_weights)
+    assert np.any(trained[0] != model.student.get_weights()[0])
+
+
+def test_images_of_a_dict_with_index():
+    images, labels = toys.class_data()
+    seen = []
+
+    class Spy(Supervised):
+        def prepare(self, batch):
+            seen.append(sorted(batch))
+            return batch
+
+    model = compiled(SelfDistillationModel(toys.classifier(), Spy()))
+    x = {"image": images, "index": np.arange(16)}
+    model.fit(x, labels, verbose=0)
+    assert seen[-1] == ["index", "sample_weight", "valid", "x", "y"]
+    np.testing.assert_allclose(
+        model.evaluate(x, labels, verbose=0), model.evaluate(images, labels, verbose=0)
+    )
+    with pytest.raises(ValueError, match="dict with keys .'picture'"):
+        model.fit({"picture": images}, labels, verbose=0)
+
+
+class Poison(keras.callbacks.Callback):
+    def __init__(self):
+        self.logs = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.logs.append(logs)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_batch_that_is_not_finite_changes_nothing(replicas, two_replicas):
+    strategy = two_replicas if replicas == 2 else tf.distribute.get_strategy()
+    with strategy.scope():
+        optimizer = keras.optimizers.Adam()
+        model = compiled(optimizer=optimizer)
+    images, labels = toys.class_data()
+    model.fit(images, labels, verbose=0)
+    before = model.get_weights() + [
+        keras.ops.convert_to_numpy(v.value) for v in optimizer.variables
+    ]
+    images[-1] = np.nan
+    stop = keras.callbacks.TerminateOnNaN()
+    spy = Poison()
+    model.fit(images, labels, epochs=3, verbose=0, shuffle=False, callbacks=[stop, spy])
+    after = model.get_weights() + [
+        keras.ops.convert_to_numpy(v.value) for v in optimizer.variables
+    ]
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert len(spy.logs) == 1
+    assert np.isnan(spy.logs[0]["task_loss"])
+
+
+def test_uneven_replicas(two_replicas):
+    images, labels = toys.class_data(11)
+    with two_replicas.scope():
+        model = compiled(frskd(batch_norm=False))
+    history = model.fit(images, labels, batch_size=8, epochs=2, verbose=0).history
+    assert np.all(np.isfinite(history["loss"]))
+    assert all(np.all(np.isfinite(weight)) for weight in model.get_weights())
+
+
+def test_mixed_float16_scales_its_loss(tmp_path):
+    keras.config.set_dtype_policy("mixed_float16")
+    student = toys.classifier()
+    keras.config.set_dtype_policy("float32")
+    model = compiled(frskd(student))
+    assert model.dtype_policy.name == "mixed_float16"
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    model.train_on_batch(*toys.class_data())
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.method.self_teacher.layers[3].compute_dtype == "float16"
+
+
+def test_loads_with_safe_mode_and_no_custom_objects(tmp_path):
+    model = compiled()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert type(loaded) is SelfDistillationModel
+    assert loaded.compiled
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        config = json.loads(archive.read("config.json"))
+    assert config["registered_name"] == "keras_selfkd>SelfDistillationModel"
+
+
+def test_the_student_is_saved_once(tmp_path):
+    model = frskd()
+    ids = [id(variable) for variable in model.variables]
+    assert len(ids) == len(set(ids))
+    parts = model.student.count_params() + model.method.self_teacher.count_params()
+    assert model.count_params() == parts
+
+
+def test_summary_and_call_are_the_students():
+    model = frskd()
+    images = toys.class_data(3)[0]
+    np.testing.assert_array_equal(model(images), model.student(images))
+    lines = []
+    model.summary(print_fn=lines.append)
+    assert any("toy" in line for line in lines)
+
+
+def test_explicit_xla_on_a_cpu_warns():
+    model = compiled(jit_compile=True)
+    with pytest.warns(UserWarning, match="Compile with `jit_compile=False`"):
+        model.fit(*toys.class_data(), verbose=0)
+
+
+def test_no_retracing_on_the_last_partial_batch():
+    traces = []
+
+    class Spy(Supervised):
+        def prepare(self, batch):
+            traces.append(batch["x"].shape)
+            return batch
+
+    model = compiled(SelfDistillationModel(toys.classifier(), Spy()))
+    model.fit(*toys.class_data(22), batch_size=8, epochs=3, verbose=0)
+    assert len(traces) <= 2
+
+
+def test_error_undeclared_terms():
+    class Broken(Supervised):
+        def loss_terms(self, student, batch, supervise):
+            return {"tusk": supervise(batch["y"], student.logits)}
+
+    model = compiled(SelfDistillationModel(toys.classifier(), Broken()))
+    with pytest.raises(ValueError, match=r"\['task'\]. Received: \['tusk'\]"):
+        model.fit(*toys.class_data(), verbose=0)
+
+
+def test_error_methods_without_hooks():
+    with pytest.raises(NotImplementedError, match="must define `loss_weights`"):
+        SelfDistillationModel(toys.classifier(), Method())
+
+
+def test_error_label_out_of_range_in_fit():
+    images, labels = toys.class_data()
+    model = compiled()
+    before = model.get_weights()
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"Labels must lie in \[0, 4\)"):
+        model.fit(images, labels + 1, verbose=0)
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_error_loss_on_probabilities_in_fit():
+    model = compiled(loss="sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match="from_logits=True"):
+        model.fit(*toys.class_data(), verbose=0)

@@ -1,0 +1,134 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_selfkd.supervision import Supervision, fit_weight
+from tests import toys
+
+LABELS = np.array([0, 2, 1])
+LOGITS = np.array([[2.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0]], "float32")
+
+
+def cross_entropies():
+    shifted = LOGITS - np.log(np.exp(LOGITS).sum(-1, keepdims=True))
+    return -shifted[np.arange(3), LABELS]
+
+
+@pytest.mark.parametrize(
+    ("loss", "labels"),
+    [
+        (toys.cross_entropy(), LABELS),
+        (toys.cross_entropy(), LABELS[:, None]),
+        (keras.losses.CategoricalCrossentropy(from_logits=True), np.eye(3)[LABELS]),
+        (
+            lambda y, z: keras.losses.sparse_categorical_crossentropy(y, z, True),
+            LABELS,
+        ),
+    ],
+)
+def test_is_the_compiled_loss_unreduced(loss, labels):
+    values = Supervision(loss)(labels, LOGITS)
+    np.testing.assert_allclose(values, cross_entropies(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean"])
+@pytest.mark.parametrize("weight", [None, np.array([1.0, 0.0, 3.0])])
+def test_reduces_as_keras_does(reduction, weight):
+    loss = toys.cross_entropy(reduction=reduction)
+    supervision = Supervision(loss)
+    expected = loss(LABELS, LOGITS, sample_weight=weight)
+    actual = supervision.reduce(supervision(LABELS, LOGITS), weight)
+    assert float(actual) == float(expected)
+
+
+def test_mean_with_sample_weight():
+    loss = toys.cross_entropy(reduction="mean_with_sample_weight")
+    weight = np.array([1.0, 0.0, 3.0])
+    actual = Supervision(loss).reduce(cross_entropies(), weight)
+    np.testing.assert_allclose(actual, np.average(cross_entropies(), weights=weight))
+
+
+def test_void_pixels_count_nowhere():
+    labels = np.array([[[0, 255], [1, 2]]])
+    logits = np.random.default_rng(0).normal(size=(1, 2, 2, 3)).astype("float32")
+    loss = toys.cross_entropy(ignore_class=255)
+    supervision = Supervision(loss)
+    valid = supervision.valid_pixels(tf.constant(labels), tf.constant(logits))
+    np.testing.assert_array_equal(valid, labels != 255)
+    values = supervision(labels, logits)
+    np.testing.assert_allclose(
+        supervision.reduce(values, valid=valid), loss(labels, logits), rtol=1e-6
+    )
+    # Not a number where it does not count.
+    poisoned = tf.where(valid, values, np.nan)
+    assert np.isfinite(supervision.reduce(poisoned, valid=valid))
+    nothing = tf.zeros_like(valid)
+    assert float(supervision.reduce(values, valid=nothing)) == 0.0
+
+
+def test_sample_weights_of_any_fitting_shape():
+    per_pixel = tf.reshape(tf.range(8.0), (2, 2, 2))
+    np.testing.assert_array_equal(fit_weight(per_pixel, 1), [1.5, 5.5])
+    assert fit_weight(tf.ones((2, 1)), 1).shape == (2,)
+    assert fit_weight(tf.ones((2,)), 3).shape == (2, 1, 1)
+    assert fit_weight(per_pixel[..., None], 3).shape == (2, 2, 2)
+    with pytest.raises(ValueError, match=r"Received: sample_weight with shape \(2, 3\)"):
+        fit_weight(tf.ones((2, 3)), 1)
+
+
+@pytest.mark.parametrize("loss", [None, {"a": "mse"}, ["mse", "mse"]])
+def test_error_several_losses(loss):
+    with pytest.raises(ValueError, match="Compile with a single loss"):
+        Supervision(loss)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "sparse_categorical_crossentropy",
+        keras.losses.SparseCategoricalCrossentropy(),
+        keras.losses.CategoricalCrossentropy(),
+        keras.losses.BinaryCrossentropy(),
+        keras.losses.CategoricalFocalCrossentropy(),
+        keras.losses.categorical_crossentropy,
+    ],
+)
+def test_error_loss_on_probabilities(loss):
+    with pytest.raises(ValueError, match="Compile with `from_logits=True`"):
+        Supervision(loss)
+
+
+def test_error_no_reduction():
+    with pytest.raises(ValueError, match="must have a reduction"):
+        Supervision(toys.cross_entropy(reduction=None))
+
+
+def checked(labels, logits=LOGITS, **options):
+    supervision = Supervision(toys.cross_entropy(**options))
+    return supervision.check_labels(labels, tf.constant(logits))
+
+
+@pytest.mark.parametrize("labels", [[0, 3, 1], [0, -1, 1]])
+def test_error_label_out_of_range(labels):
+    with pytest.raises(tf.errors.InvalidArgumentError) as raised:
+        checked(np.array(labels))
+    assert "Labels must lie in [0, 3)" in str(raised.value)
+
+
+def test_void_label_is_in_range():
+    labels = np.array([[[255, 0], [1, 2]]])
+    logits = np.zeros((1, 2, 2, 3), "float32")
+    assert checked(labels, logits, ignore_class=255) == []
+    with pytest.raises(tf.errors.InvalidArgumentError, match="ignore_class=254"):
+        checked(labels, logits, ignore_class=254)
+
+
+def test_error_labels_of_the_wrong_shape():
+    with pytest.raises(ValueError, match="one-hot labels CategoricalCrossentropy"):
+        checked(np.eye(3))
+    one_hot = Supervision(keras.losses.CategoricalCrossentropy(from_logits=True))
+    with pytest.raises(ValueError, match=r"Expected shape \(batch, \*\(3,\)\)"):
+        one_hot.check_labels(LABELS, tf.constant(LOGITS))
+    with pytest.raises(ValueError, match="Received: y=None"):
+        checked(None)

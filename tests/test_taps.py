@@ -1,0 +1,249 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_selfkd.taps import Tapped
+from tests import toys
+
+
+def tapped(student, taps=None, minimum=2):
+    return Tapped(student, taps, minimum)
+
+
+def shapes(taps):
+    return [feature.shape[1:] for feature in taps.symbolic.features]
+
+
+def test_default_taps_are_the_end_of_each_resolution():
+    taps = tapped(toys.classifier())
+    assert taps.names == ["out1", "out2", "out3"]
+    assert shapes(taps) == [(8, 8, 4), (4, 4, 6), (2, 2, 8)]
+
+
+def test_names_reach_into_nested_models():
+    taps = tapped(toys.nested_classifier())
+    assert taps.names == ["backbone/out1", "backbone/out2", "backbone/out3"]
+    again = tapped(toys.nested_classifier(), ["backbone/add1", "backbone/out3"])
+    assert shapes(again) == [(8, 8, 4), (2, 2, 8)]
+    assert shapes(tapped(toys.nested_classifier(), ["backbone"], 1)) == [(2, 2, 8)]
+
+
+def test_reading_shares_every_variable_and_every_number():
+    student = toys.nested_classifier()
+    taps = tapped(student)
+    images = toys.class_data(4)[0]
+    outputs = taps(images)
+    np.testing.assert_array_equal(outputs.logits, student(images))
+    inner = student.get_layer("backbone")
+    expected = keras.Model(inner.input, inner.get_layer("out2").output)(images)
+    np.testing.assert_array_equal(outputs.features[1], expected)
+    assert {id(v) for v in taps.model.variables} == {id(v) for v in student.variables}
+
+
+def test_embedding_is_the_input_of_the_last_dense():
+    outputs = tapped(toys.classifier())(toys.class_data(4)[0])
+    pooled = np.mean(outputs.features[-1], axis=(1, 2))
+    np.testing.assert_allclose(outputs.embedding, pooled, rtol=1e-5)
+    assert tapped(toys.segmenter()).symbolic.embedding is None
+
+
+def test_students_may_take_a_list_of_one_input():
+    student = toys.classifier()
+    student = keras.Model(student.inputs, student.output)
+    taps = tapped(student)
+    images = toys.class_data(4)[0]
+    np.testing.assert_array_equal(taps(images).logits, student([images]))
+
+
+def test_sequential_and_nested_sequential():
+    def convolutions():
+        return [
+            layers.Conv2D(4, 3, strides=2, activation="relu", name="a"),
+            layers.Conv2D(6, 3, strides=2, activation="relu", name="b"),
+        ]
+
+    head = [layers.Flatten(), layers.Dense(3)]
+    flat = keras.Sequential([keras.Input((16, 16, 1)), *convolutions(), *head])
+    assert tapped(flat).names == ["a", "b"]
+    body = keras.Sequential([keras.Input((16, 16, 1)), *convolutions()], name="body")
+    nested = keras.Sequential([keras.Input((16, 16, 1)), body, layers.Flatten()])
+    nested.add(layers.Dense(3))
+    assert tapped(nested).names == ["body/a", "body/b"]
+
+
+def test_nested_backbone_without_a_fixed_size_takes_the_inputs():
+    anything = keras.Input((None, None, 3))
+    backbone = keras.Model(anything, toys.body(anything), name="backbone")
+    images = keras.Input((32, 16, 3))
+    x = layers.GlobalAveragePooling2D()(backbone(images))
+    taps = tapped(keras.Model(images, layers.Dense(3)(x)))
+    assert shapes(taps) == [(16, 8, 4), (8, 4, 6), (4, 2, 8)]
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_training_mode_is_kerass_own_also_in_nested_calls(trainable):
+    """Keras lets `training=True` of the outer call win over a nested call's False."""
+    images = keras.Input((16, 16, 3))
+    backbone = keras.Model(images, toys.body(images), name="backbone")
+    backbone.trainable = trainable
+    outer = keras.Input((16, 16, 3))
+    x = layers.GlobalAveragePooling2D()(backbone(outer, training=False))
+    student = keras.Model(outer, layers.Dense(3)(x))
+    before = student.get_weights()
+    data = toys.class_data(4)[0]
+    student(data, training=True)
+    by_keras = student.get_weights()
+    student.set_weights(before)
+    tapped(student)(data, training=True)
+    for keras_weight, weight in zip(by_keras, student.get_weights(), strict=True):
+        np.testing.assert_array_equal(keras_weight, weight)
+
+
+def test_layers_called_twice_get_numbered_names():
+    relu = layers.ReLU(name="relu")
+    images = keras.Input((16, 16, 1))
+    x = relu(layers.Conv2D(4, 3, strides=2)(images))
+    x = relu(layers.Conv2D(5, 3, strides=2)(x))
+    student = keras.Model(images, layers.Dense(3)(layers.Flatten()(x)))
+    taps = tapped(student)
+    assert taps.names == ["relu", "relu:1"]
+    assert shapes(taps) == [(7, 7, 4), (3, 3, 5)]
+
+
+def test_skips_across_a_map_rule_it_out():
+    images = keras.Input((16, 16, 1))
+    a = layers.Conv2D(4, 3, strides=2, padding="same", name="a")(images)
+    b = layers.Conv2D(4, 3, strides=2, padding="same", name="b")(a)
+    across = layers.AveragePooling2D(4, name="across")(a)
+    c = layers.Conv2D(4, 3, strides=2, padding="same", name="c")(b)
+    x = layers.Add(name="joined")([across, c])
+    student = keras.Model(images, layers.Dense(3)(layers.Flatten()(x)))
+    assert tapped(student).names == ["a", "joined"]
+
+
+def test_padding_and_images_are_no_taps():
+    images = keras.Input((16, 16, 1))
+    x = layers.Rescaling(2.0, name="scaled")(images)
+    x = layers.Conv2D(4, 3, strides=2, padding="same", name="a")(x)
+    x = layers.ZeroPadding2D(1, name="padded")(x)
+    x = layers.Conv2D(5, 3, strides=2, name="b")(x)
+    student = keras.Model(images, layers.Dense(3)(layers.Flatten()(x)))
+    assert tapped(student).names == ["a", "b"]
+
+
+def test_keeps_the_four_coarsest():
+    x = images = keras.Input((64, 64, 1))
+    for i in range(6):
+        x = layers.Conv2D(3, 3, strides=2, padding="same", name=f"conv{i}")(x)
+    student = keras.Model(images, layers.Dense(3)(layers.Flatten()(x)))
+    # The last map has one position.
+    assert tapped(student).names == ["conv1", "conv2", "conv3", "conv4"]
+
+
+def test_pixel_students_are_tapped_on_the_way_up():
+    taps = tapped(toys.segmenter())
+    assert taps.names == ["full", "decoded2", "decoded1", "out3"]
+    assert [shape[0] for shape in shapes(taps)] == [16, 8, 4, 2]
+
+
+def test_methods_on_logits_need_no_maps():
+    tokens = keras.Input((12, 8))
+    student = keras.Model(tokens, layers.Dense(3)(layers.GlobalAveragePooling1D()(tokens)))
+    assert tapped(student, minimum=0).names == []
+
+
+def softmax_student(**head):
+    images = keras.Input((16, 16, 3))
+    x = layers.GlobalAveragePooling2D()(toys.body(images))
+    return keras.Model(images, layers.Dense(3, **head)(x), name="probabilities")
+
+
+def error(student, taps=None, minimum=2):
+    with pytest.raises(ValueError) as raised:
+        tapped(student, taps, minimum)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_error_probabilities(activation):
+    message = error(softmax_student(activation=activation))
+    assert f"ends in a {activation}" in message
+    assert "`classifier_activation=None`" in message
+    assert "'probabilities'" in message
+
+
+@pytest.mark.parametrize("layer", [layers.Softmax, lambda: layers.Activation("softmax")])
+def test_error_softmax_layer(layer):
+    inner = softmax_student()
+    assert "ends in a softmax" in error(keras.Model(inner.inputs, layer()(inner.output)))
+
+
+def test_activations_inside_the_network_are_fine():
+    images = keras.Input((16, 16, 3))
+    x = toys.body(images)
+    gate = layers.Dense(8, activation="sigmoid")(layers.GlobalAveragePooling2D()(x))
+    x = layers.Multiply()([x, layers.Reshape((1, 1, 8))(gate)])
+    student = keras.Model(images, layers.Dense(3)(layers.Flatten()(x)))
+    assert len(tapped(student).names) == 3
+
+
+def test_error_subclassed_student():
+    class Subclassed(keras.Model):
+        def call(self, images):
+            return images
+
+    assert "keras.Model(inputs, outputs)" in error(Subclassed())
+    assert "Received: student=<Subclassed" in error(Subclassed())
+    assert "built Sequential" in error(keras.Sequential([layers.Dense(3)]))
+
+
+def test_error_several_inputs_or_outputs():
+    a, b = keras.Input((8, 8, 1), name="a"), keras.Input((8, 8, 1), name="b")
+    x = layers.Conv2D(3, 3)(layers.Add()([a, b]))
+    assert "2 inputs and 1 outputs" in error(keras.Model([a, b], x))
+    two = keras.Model(a, [layers.Conv2D(3, 3)(a), layers.Conv2D(3, 3)(a)])
+    assert "1 inputs and 2 outputs" in error(two)
+
+
+def test_error_unknown_size():
+    images = keras.Input((None, None, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(3, 3)(images))
+    message = error(keras.Model(images, layers.Dense(2)(x)))
+    assert "`input_shape=(height, width, channels)`" in message
+    assert "(None, None, None, 3)" in message
+
+
+def test_error_unknown_tap_names_the_closest():
+    message = error(toys.nested_classifier(), ["backbone/ou1", "backbone/out3"])
+    assert "Unknown tap 'backbone/ou1'" in message
+    assert "backbone/out1" in message
+
+
+def test_error_too_few_taps():
+    images = keras.Input((16, 16, 1))
+    x = layers.Conv2D(4, 3, name="only")(images)
+    student = keras.Model(images, layers.Dense(3)(layers.Flatten()(x)), name="shallow")
+    message = error(student)
+    assert "at least 2 taps" in message
+    assert "student='shallow'" in message
+    assert "its maps are: only" in message
+
+
+def test_error_not_a_map():
+    assert "Received: tap 'pool' with shape (None, 8)" in error(
+        toys.classifier(), ["out1", "pool"]
+    )
+
+
+def test_error_wrong_order():
+    message = error(toys.classifier(), ["out2", "out1"])
+    assert "fine to coarse" in message
+    assert "'out2' (4, 4) before 'out1' (8, 8)" in message
+
+
+def test_error_channels_first():
+    images = keras.Input((3, 16, 16))
+    x = layers.Conv2D(4, 3, data_format="channels_first", name="conv")(images)
+    student = keras.Model(images, layers.Dense(3)(layers.Flatten()(x)))
+    assert "layer 'conv' with data_format='channels_first'" in error(student)
