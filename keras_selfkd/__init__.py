@@ -2,8 +2,10 @@
 
 from keras_selfkd import losses
 from keras_selfkd.data import check_data
+from keras_selfkd.export import export_saved_model, export_student
 from keras_selfkd.method import Method, Outputs, Supervised
 from keras_selfkd.methods import FRSKD
+from keras_selfkd.metrics import ExpectedCalibrationError
 from keras_selfkd.model import SelfDistillationModel
 from keras_selfkd.schedules import SigmoidRampUp
 
@@ -11,11 +13,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "FRSKD",
+    "ExpectedCalibrationError",
     "Method",
     "Outputs",
     "SelfDistillationModel",
     "SigmoidRampUp",
     "Supervised",
     "check_data",
+    "export_saved_model",
+    "export_student",
     "losses",
 ]

@@ -98,17 +98,16 @@ class SelfDistillationModel(keras.Model):
             loss = self._total(terms)
             scaled_loss = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, self.trainable_weights)
-        # One all-reduce for the logs: this replica's shares add up to the batch's.
-        loss, *terms_ = tf.unstack(
-            distribution.sum_over_replicas(tf.stack([loss, *terms.values()]))
-        )
+        # This replica's shares add up to the batch's; one all-reduce for all of them.
+        shares = {"loss": loss, **{f"{name}_loss": terms[name] for name in terms}}
+        totals = distribution.sum_over_replicas(tf.stack([*shares.values()]))
+        logs = dict(zip(shares, tf.unstack(totals), strict=True))
         distribution.either(
-            tf.math.is_finite(loss),
+            tf.math.is_finite(logs["loss"]),
             accept=self._apply,
             reject=self._restore,
             args=(gradients, before, student, batch),
         )
-        logs = {"loss": loss, **{f"{n}_loss": t for n, t in zip(terms, terms_)}}
         return self._update_metrics(data, student.logits, logs)
 
     def test_step(self, data):
@@ -177,7 +176,8 @@ class SelfDistillationModel(keras.Model):
             store[f"seed_state_{i}"] = state
 
     def load_own_variables(self, store):
-        own = {key: store[key] for key in store.keys() if not key.startswith("seed_state_")}
+        names = store.keys()  # A store has keys, but cannot be iterated over.
+        own = {name: store[name] for name in names if "seed_state" not in name}
         super().load_own_variables(own)
         for i, state in enumerate(self._seed_states()):
             state.assign(store[f"seed_state_{i}"])

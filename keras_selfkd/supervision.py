@@ -1,4 +1,4 @@
-"""The compiled loss as methods use it: unreduced, on any logits, any number of times."""
+"""The compiled loss as methods use it: unreduced, on any logits, at any time."""
 
 import inspect
 
@@ -39,7 +39,7 @@ class Supervision:
         if self.reduction in (None, "none"):
             raise ValueError(
                 "The compiled loss must have a reduction, so that replicas can share "
-                "it. Use `reduction='sum_over_batch_size'` (Keras's default). Received: "
+                "it. Use Keras's default, `reduction='sum_over_batch_size'`. Received: "
                 f"loss={loss!r} with reduction={self.reduction!r}"
             )
 

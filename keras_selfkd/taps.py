@@ -227,5 +227,3 @@ def upward_taps(calls, head):
         else:
             stages.append(cut)
     return stages[::-1]
-
-

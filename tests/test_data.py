@@ -22,16 +22,25 @@ def test_counts_examples(model):
 
 def second(images=None, labels=None):
     good = toys.class_data(4)
-    return [good, (good[0] if images is None else images, good[1] if labels is None else labels)]
+    return [
+        good,
+        (good[0] if images is None else images, good[1] if labels is None else labels),
+    ]
 
 
 @pytest.mark.parametrize(
     ("batches", "message"),
     [
         ([], "yields no batch"),
-        (second(labels=np.array([0, 1, 2, 4])), r"Batch 1: .*Labels must lie in \[0, 4\)"),
+        (
+            second(labels=np.array([0, 1, 2, 4])),
+            r"Batch 1: .*Labels must lie in \[0, 4\)",
+        ),
         (second(labels=np.eye(4)), "Batch 1: The labels do not fit"),
-        (second(images=np.zeros((4, 8, 8, 3))), r"Batch 1: .*takes images \(16, 16, 3\)"),
+        (
+            second(images=np.zeros((4, 8, 8, 3))),
+            r"Batch 1: .*takes images \(16, 16, 3\)",
+        ),
         (second(images=np.full((4, 16, 16, 3), np.nan)), "Batch 1: .*NaN or infinite"),
     ],
 )

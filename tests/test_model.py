@@ -140,7 +140,7 @@ def test_images_of_a_dict_with_index():
     np.testing.assert_allclose(
         model.evaluate(x, labels, verbose=0), model.evaluate(images, labels, verbose=0)
     )
-    with pytest.raises(ValueError, match="dict with keys .'picture'"):
+    with pytest.raises(ValueError, match=r"dict with keys \['picture'\]"):
         model.fit({"picture": images}, labels, verbose=0)
 
 
@@ -264,7 +264,9 @@ def test_error_label_out_of_range_in_fit():
     images, labels = toys.class_data()
     model = compiled()
     before = model.get_weights()
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"Labels must lie in \[0, 4\)"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"Labels must lie in \[0, 4\)"
+    ):
         model.fit(images, labels + 1, verbose=0)
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -274,3 +276,15 @@ def test_error_loss_on_probabilities_in_fit():
     model = compiled(loss="sparse_categorical_crossentropy")
     with pytest.raises(ValueError, match="from_logits=True"):
         model.fit(*toys.class_data(), verbose=0)
+
+
+@pytest.mark.parametrize("create", [Supervised, lambda: FRSKD(width=1, depth=1)])
+def test_a_batch_of_void_pixels_gives_zero(create):
+    images, labels = toys.pixel_data()
+    model = SelfDistillationModel(toys.segmenter(), create())
+    model = compiled(model, loss=toys.cross_entropy(ignore_class=255))
+    logs = model.train_on_batch(images, np.full_like(labels, 255), return_dict=True)
+    assert set(logs.values()) == {0.0}
+    labels[:, :8] = 255
+    logs = model.train_on_batch(images, labels, return_dict=True)
+    assert all(np.isfinite(value) and value > 0.0 for value in logs.values())

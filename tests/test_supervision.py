@@ -73,7 +73,9 @@ def test_sample_weights_of_any_fitting_shape():
     assert fit_weight(tf.ones((2, 1)), 1).shape == (2,)
     assert fit_weight(tf.ones((2,)), 3).shape == (2, 1, 1)
     assert fit_weight(per_pixel[..., None], 3).shape == (2, 2, 2)
-    with pytest.raises(ValueError, match=r"Received: sample_weight with shape \(2, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"Received: sample_weight with shape \(2, 3\)"
+    ):
         fit_weight(tf.ones((2, 3)), 1)
 
 

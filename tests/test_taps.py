@@ -149,7 +149,9 @@ def test_pixel_students_are_tapped_on_the_way_up():
 
 def test_methods_on_logits_need_no_maps():
     tokens = keras.Input((12, 8))
-    student = keras.Model(tokens, layers.Dense(3)(layers.GlobalAveragePooling1D()(tokens)))
+    student = keras.Model(
+        tokens, layers.Dense(3)(layers.GlobalAveragePooling1D()(tokens))
+    )
     assert tapped(student, minimum=0).names == []
 
 
@@ -173,10 +175,14 @@ def test_error_probabilities(activation):
     assert "'probabilities'" in message
 
 
-@pytest.mark.parametrize("layer", [layers.Softmax, lambda: layers.Activation("softmax")])
+@pytest.mark.parametrize(
+    "layer", [layers.Softmax, lambda: layers.Activation("softmax")]
+)
 def test_error_softmax_layer(layer):
     inner = softmax_student()
-    assert "ends in a softmax" in error(keras.Model(inner.inputs, layer()(inner.output)))
+    assert "ends in a softmax" in error(
+        keras.Model(inner.inputs, layer()(inner.output))
+    )
 
 
 def test_activations_inside_the_network_are_fine():

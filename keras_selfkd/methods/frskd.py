@@ -94,7 +94,9 @@ class FRSKD(Method):
 
     def attach(self, student, outputs):
         super().attach(student, outputs)
-        taps = [keras.Input(batch_shape=f.shape, dtype=f.dtype) for f in outputs.features]
+        taps = [
+            keras.Input(batch_shape=f.shape, dtype=f.dtype) for f in outputs.features
+        ]
         channels = [self.channels or self.width * tap.shape[-1] for tap in taps]
         sync = replica_count() > 1
         refined = bifpn(
@@ -172,9 +174,9 @@ def default_weight(feature_loss):
 
 def check_serializable(feature_loss):
     is_layer = isinstance(feature_loss, keras.layers.Layer)
-    if not is_layer and not keras.saving.get_registered_name(
-        feature_loss
-    ) != getattr(feature_loss, "__name__", None):
+    if not is_layer and not keras.saving.get_registered_name(feature_loss) != getattr(
+        feature_loss, "__name__", None
+    ):
         raise ValueError(
             "The feature loss must be registered, so that the model can be saved. "
             "Decorate it with `@keras_selfkd.losses.feature_loss(default_weight=...)` "
@@ -202,7 +204,7 @@ def warn_if_larger(self_teacher, student):
     teacher_size, student_size = self_teacher.count_params(), student.count_params()
     if teacher_size > student_size:
         warnings.warn(
-            f"The self-teacher has {teacher_size:,} parameters, more than the student's "
+            f"The self-teacher has {teacher_size:,} parameters, the student only "
             f"{student_size:,}. It is thrown away after training, but costs time: "
             "`FRSKD(width=1)` or `FRSKD(channels=64)` makes it smaller.",
             stacklevel=2,

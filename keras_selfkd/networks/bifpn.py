@@ -34,7 +34,13 @@ class FastNormalizedFusion(layers.Layer):
 
 
 def bifpn(
-    features, channels, depth=2, repeats=1, resample_conv=True, bottom_up=True, sync=False
+    features,
+    channels,
+    depth=2,
+    repeats=1,
+    resample_conv=True,
+    bottom_up=True,
+    sync=False,
 ):
     """Refines a pyramid of maps top-down, then bottom-up.
 
@@ -138,9 +144,9 @@ def separable_convs(x, depth, name, sync):
 
 
 def conv_bn_relu(x, channels, name, sync, kernel_size=1):
-    x = layers.Conv2D(
-        channels, kernel_size, padding="same", use_bias=False, name=name
-    )(x)
+    x = layers.Conv2D(channels, kernel_size, padding="same", use_bias=False, name=name)(
+        x
+    )
     return layers.ReLU()(batch_norm(f"{name}_bn", sync)(x))
 
 

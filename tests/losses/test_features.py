@@ -112,7 +112,8 @@ def test_low_precision_does_not_overflow(loss):
     target, prediction = (keras.ops.cast(200.0 * m, "float16") for m in maps())
     value = np.array(loss(target, prediction))
     assert value.dtype == np.float32
-    assert np.all(np.isfinite(value)) and np.all(value > 0)
+    assert np.all(np.isfinite(value))
+    assert np.all(value > 0)
 
 
 def test_attention_transfer_takes_maps_of_any_channels():

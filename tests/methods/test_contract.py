@@ -32,7 +32,15 @@ CASES = {
         lambda method: method.self_teacher.trainable_variables,
     ),
     "frskd_fixed_nfd": Case(
-        lambda: FRSKD(channels=5, depth=1, repeats=2, feature_loss=normalized_mse),
+        lambda: FRSKD(
+            soft_label_weight=1.0,
+            feature_weight=0.3,
+            temperature=1.0,
+            feature_loss=normalized_mse,
+            channels=5,
+            depth=1,
+            repeats=2,
+        ),
         ("soft_label", "feature"),
         lambda method: method.self_teacher.trainable_variables,
     ),
@@ -118,9 +126,8 @@ def test_every_term_and_every_weight_gets_a_gradient(case, student):
     for term in terms.values():
         gradients = tape.gradient(term, model.trainable_weights)
         assert sum(map(norm, gradients)) > 0.0
-    for weight, gradient in zip(
-        model.trainable_weights, tape.gradient(total, model.trainable_weights)
-    ):
+    gradients = tape.gradient(total, model.trainable_weights)
+    for weight, gradient in zip(model.trainable_weights, gradients, strict=True):
         assert norm(gradient) > 0.0, weight.path
 
 

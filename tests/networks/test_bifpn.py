@@ -74,9 +74,7 @@ def non_trainable(network):
 def test_parameter_counts_are_the_papers(student, sizes, channels):
     features = [np.zeros((1, s, s, c)) for s, c in zip(sizes, channels, strict=True)]
     wide = self_teacher(features, [2 * c for c in channels], 100)
-    fixed = self_teacher(
-        features, [256] * len(channels), 100, resample_conv=False
-    )
+    fixed = self_teacher(features, [256] * len(channels), 100, resample_conv=False)
     for network, name in ((wide, "bifpnc_w2_d2"), (fixed, "bifpn256_d2")):
         trainable = network.count_params() - non_trainable(network)
         assert trainable == GOLDEN[f"count.{student}_cifar100.{name}"]
@@ -132,8 +130,10 @@ def test_odd_upsampling_is_bilinear():
     )
     ramp = np.array([[0.0, 1.0], [0.0, 1.0]]).reshape(1, 2, 2, 1)
     resized = keras.ops.image.resize(ramp, (3, 3), interpolation="bilinear")
-    np.testing.assert_allclose(np.array(resized)[0, 0, :, 0], [0.0, 0.5, 1.0], atol=1e-6)
-    assert not [l for l in network.layers if isinstance(l, layers.UpSampling2D)]
+    np.testing.assert_allclose(
+        np.array(resized)[0, 0, :, 0], [0.0, 0.5, 1.0], atol=1e-6
+    )
+    assert not any(isinstance(x, layers.UpSampling2D) for x in network.layers)
 
 
 def test_dense_heads_read_the_finest_map_and_go_only_down():
@@ -142,7 +142,7 @@ def test_dense_heads_read_the_finest_map_and_go_only_down():
     logits = prediction_head(refined, keras.KerasTensor((None, 32, 48, 7)))
     network = keras.Model(taps, [logits, *refined])
     assert logits.shape == (None, 32, 48, 7)
-    assert not [l for l in network.layers if isinstance(l, layers.MaxPooling2D)]
+    assert not any(isinstance(x, layers.MaxPooling2D) for x in network.layers)
 
 
 def test_convolution_before_upsampling_is_the_papers_order_exactly():

@@ -1,0 +1,1 @@
+"""Measurements; each writes the table and the picture that stand beside it."""

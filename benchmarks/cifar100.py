@@ -1,0 +1,166 @@
+"""Plain training against FRSKD on 10,000 CIFAR-100 images: accuracy over seeds.
+
+    python -m benchmarks.cifar100
+
+trains the thin ResNet-18 (16-32-64-128 channels) on the first 100 images of each
+class, 30 epochs, batch 64, cosine from 0.1, momentum 0.9, L2 5e-4, pad-crop-flip:
+plainly, with FRSKD, and with FRSKD whose two distillation weights ramp up over the
+whole training. Last-epoch weights; nothing is chosen on test images. Nine runs take
+about two and a half hours on 2 CPU cores. Finished runs are kept in --run_dir, so an
+interrupted benchmark goes on where it was; the table and the picture are written
+after every run.
+"""
+
+import json
+import pathlib
+import time
+
+import keras
+import numpy as np
+from absl import app, flags
+
+from benchmarks import reports
+from examples.convnets import resnet18
+from examples.data import load_data
+from examples.optimizers import SGDWithL2, learning_rate_schedule
+from examples.results import score
+from keras_selfkd import FRSKD, SelfDistillationModel, SigmoidRampUp, Supervised
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("data_dir", None, "Directory of prepared TFDS data sets.")
+flags.DEFINE_bool("download", True, "Let TFDS download what --data_dir does not hold.")
+flags.DEFINE_integer("seeds", 3, "Number of seeds.", lower_bound=1)
+flags.DEFINE_integer("epochs", 30, "Epochs of every run.", lower_bound=1)
+flags.DEFINE_string("run_dir", "runs/cifar100", "Where finished runs are kept.")
+flags.DEFINE_string("output", "benchmarks/cifar100", "Table and picture, no suffix.")
+
+TEST_EVERY = 5
+LEGS = {
+    "plain": lambda steps: Supervised(),
+    "FRSKD, constant weights": lambda steps: FRSKD(),
+    "FRSKD, ramped weights": lambda steps: FRSKD(
+        soft_label_weight=SigmoidRampUp(0, steps, 2.0),
+        feature_weight=SigmoidRampUp(0, steps, 100.0),
+    ),
+}
+
+
+def load(seed):
+    """CIFAR-100, the first 100 training images of each class."""
+    return load_data(
+        "cifar100",
+        data_dir=FLAGS.data_dir,
+        download=FLAGS.download,
+        train_per_class=100,
+        batch_size=64,
+        seed=seed,
+    )
+
+
+def train(leg, seed, directory):
+    """Trains one leg and writes its history and test logits to `directory`."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+    data = load(seed)
+    steps = FLAGS.epochs * data.steps_per_epoch
+    student = resnet18(data.image_shape, data.classes, channels=(16, 32, 64, 128))
+    model = SelfDistillationModel(student, LEGS[leg](steps))
+    model.compile(
+        SGDWithL2(learning_rate_schedule("cosine", 0.1, steps), momentum=0.9, l2=5e-4),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    start = time.time()
+    history = model.fit(
+        data.train(),
+        steps_per_epoch=data.steps_per_epoch,
+        epochs=FLAGS.epochs,
+        shuffle=False,
+        validation_data=data.test,
+        validation_freq=TEST_EVERY,
+        verbose=2,
+    ).history
+    seconds = time.time() - start
+    np.save(directory / "test_logits.npy", model.predict(data.test, verbose=0))
+    result = {"leg": leg, "seed": seed, "seconds": seconds, "history": history}
+    reports.write_text(directory / "result.json", json.dumps(result))
+
+
+def rated(directory, labels):
+    """A finished run's result, with its scores on the test set."""
+    result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+    logits = np.load(directory / "test_logits.npy")
+    log_likelihood = np.array(keras.ops.log_softmax(logits))[range(len(labels)), labels]
+    return {**result, **score(logits, labels), "nll": -float(log_likelihood.mean())}
+
+
+def table(results):
+    """The legs' scores over the seeds, in Markdown."""
+    plain = [100 * r["accuracy"] for r in results if r["leg"] == "plain"]
+    lines = [
+        "| method | seeds | test accuracy, % | gain, points | NLL | ECE, % | minutes |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for leg in LEGS:
+        runs = [r for r in results if r["leg"] == leg]
+        accuracies = [100 * r["accuracy"] for r in runs]
+        gains = [ours - base for ours, base in zip(accuracies, plain, strict=False)]
+        columns = {
+            "nll": [r["nll"] for r in runs],
+            "ece": [100 * r["calibration_error"] for r in runs],
+            "minutes": [r["seconds"] / 60 for r in runs],
+        }
+        cells = [leg, str(len(runs)), reports.mean_std(accuracies)]
+        cells.append(reports.mean_std(gains) if leg != "plain" else "")
+        cells += [reports.mean_std(values) for values in columns.values()]
+        lines.append(f"| {' | '.join(cells)} |")
+    each = "; ".join(
+        f"{r['leg']} {r['seed']}: {100 * r['accuracy']:.2f}" for r in results
+    )
+    return "\n".join([*lines, "", f"Each run (seed: accuracy): {each}."])
+
+
+def write_report(results):
+    """Writes the table and the picture of the finished runs."""
+    text = (
+        f"# CIFAR-100, first 100 images a class, thin ResNet-18, {FLAGS.epochs} epochs"
+        f"\n\n`python -m benchmarks.cifar100`, {reports.machine()}. The minutes are of "
+        "a machine that was busy with other work too: compare no speed by them.\n\n"
+        f"{table(results)}\n\n![Test accuracy]({pathlib.Path(FLAGS.output).name}.png)\n"
+    )
+    reports.write_text(pathlib.Path(f"{FLAGS.output}.md"), text)
+    curves = {
+        leg: 100
+        * np.array([r["history"]["val_accuracy"] for r in results if r["leg"] == leg])
+        for leg in LEGS
+        if any(r["leg"] == leg for r in results)
+    }
+    reports.draw_curves(
+        curves,
+        np.arange(TEST_EVERY, FLAGS.epochs + 1, TEST_EVERY),
+        pathlib.Path(f"{FLAGS.output}.png"),
+        "CIFAR-100, first 100 images a class",
+        "test accuracy, % (mean, and range over the seeds)",
+    )
+    print(text)
+
+
+def main(_):
+    labels = None
+    results = []
+    for seed in range(FLAGS.seeds):
+        for leg in LEGS:
+            slug = leg.replace(",", "").replace(" ", "_")
+            directory = pathlib.Path(FLAGS.run_dir) / f"{slug}-{FLAGS.epochs}-{seed}"
+            if not (directory / "result.json").exists():
+                print(f"{leg}, seed {seed}", flush=True)
+                directory.mkdir(parents=True, exist_ok=True)
+                train(leg, seed, directory)
+            if labels is None:
+                labels = np.concatenate([y for _, y in load(seed).test])
+            results.append(rated(directory, labels))
+            write_report(results)
+
+
+if __name__ == "__main__":
+    app.run(main)

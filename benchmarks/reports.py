@@ -1,0 +1,67 @@
+"""What the benchmarks write: tables with their machine and date, and pictures."""
+
+import datetime
+import os
+import platform
+import statistics
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_selfkd.files import whole
+from keras_selfkd.plots import COLORS
+
+
+def write_text(path, text):
+    """Writes a text file, whole or not at all."""
+    with whole(path) as staged:
+        staged.write_text(text, encoding="utf-8")
+
+
+def machine():
+    """Returns the machine, the versions and the date, as one line."""
+    with open("/proc/cpuinfo", encoding="utf-8") as lines:
+        names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+    cpu = names[0] if names else platform.processor()
+    return (
+        f"{os.cpu_count()} cores of an {cpu}, Python {platform.python_version()}, "
+        f"TensorFlow {tf.__version__}, Keras {keras.__version__}, "
+        f"{datetime.date.today()}"
+    )
+
+
+def mean_std(values, digits=2):
+    """Returns `mean ± standard deviation` (of the sample), or the one value."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
+    return (
+        f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+    )
+
+
+def draw_curves(curves, epochs, path, title, ylabel):
+    """Draws the mean over the seeds of each leg's curve, in a band from low to high.
+
+    Args:
+        curves: Dict from leg to an array `(seeds, points)`.
+        epochs: Array `(points,)`, the epochs of the points.
+        path: Path of the PNG file.
+        title: Text above the picture.
+        ylabel: Name and unit of the values.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for color, (leg, values) in zip(COLORS, curves.items(), strict=False):
+        axes.plot(epochs, np.mean(values, 0), "o-", color=color, label=leg, ms=4)
+        axes.fill_between(
+            epochs, np.min(values, 0), np.max(values, 0), color=color, alpha=0.2
+        )
+    axes.set(title=title, xlabel="epoch", ylabel=ylabel)
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    with whole(path) as staged:
+        figure.savefig(staged, format="png", dpi=150)

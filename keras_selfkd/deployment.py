@@ -1,0 +1,160 @@
+"""The model that is deployed: the student, its preprocessing in front, in float32."""
+
+import itertools
+import os
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_selfkd.litert import image_batches
+
+LOW_PRECISION = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
+
+
+def deployed_model(model_or_student, preprocess=None):
+    """Builds the model that is deployed from what was trained.
+
+    Args:
+        model_or_student: A `SelfDistillationModel`, a Keras model with one input and
+            one output, or the path of a `.keras` file that holds either.
+        preprocess: Layer or model that is applied to the input first. A layer gets
+            what the student takes; a model says itself what it takes. Defaults to
+            `None`.
+
+    Returns:
+        A functional float32 model with the weights of the student, which it shares
+        with the student unless that computes in a lower precision.
+
+    Raises:
+        ValueError: If the argument isn't a model with one input of known size and one
+            output.
+    """
+    student = _find_student(model_or_student)
+    entry = _single_input(preprocess if _is_functional(preprocess) else student)
+    images = keras.Input(batch_shape=entry.shape, dtype=entry.dtype, name=entry.name)
+    inputs = images if preprocess is None else preprocess(images)
+    model = keras.Model(images, student(inputs), name=student.name)
+    if len(model.outputs) != 1:
+        raise ValueError(
+            "Expected a student with one output. "
+            f"Received: {student.name} with {len(model.outputs)} outputs"
+        )
+    return _in_float32(model)
+
+
+def input_signature(model, batch_size):
+    """Returns the signature of `model`: a list of one `tf.TensorSpec`.
+
+    Args:
+        model: Model with one input.
+        batch_size: Number of images of a call, `None` for any.
+
+    Raises:
+        ValueError: If the batch size isn't a positive integer or `None`.
+    """
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        raise ValueError(
+            "Expected `batch_size` to be None or a positive integer. "
+            f"Received: batch_size={batch_size!r}"
+        )
+    entry = model.inputs[0]
+    return [tf.TensorSpec((batch_size, *entry.shape[1:]), entry.dtype, entry.name)]
+
+
+def sample_images(model, data, limit, seed=0):
+    """Returns up to `limit` checked images of `data`, or random ones if it is `None`.
+
+    Args:
+        model: Model that takes the images.
+        data: Array of images, iterable of batches of images or of `(images, labels)`,
+            or `None` for images drawn evenly from [0, 1), from 0 to 255 if the model
+            takes integers.
+        limit: Largest number of images to return.
+        seed: Seed of the random images. Defaults to 0.
+
+    Returns:
+        Array `(images, height, width, channels)` of the dtype that the model takes.
+
+    Raises:
+        ValueError: If the images aren't of the model's shape, finite and varied, or if
+            there are none.
+    """
+    dtype, shape = model.inputs[0].dtype, model.input_shape[1:]
+    if data is None:
+        drawn = np.random.default_rng(seed).random((limit, *shape))
+        return (drawn * 256 if "int" in dtype else drawn).astype(dtype)
+    counted, batches = 0, []
+    for batch in image_batches(data, shape):
+        batches.append(batch)
+        counted += len(batch)
+        if counted >= limit:
+            break
+    images = np.concatenate(batches)[:limit]
+    if images.min() == images.max():
+        raise ValueError(
+            "Expected representative images. Received: images in which every value is "
+            f"{images.flat[0]}"
+        )
+    return images.astype(dtype)
+
+
+def _find_student(source):
+    if isinstance(source, (str, os.PathLike)):
+        source = keras.saving.load_model(source, compile=False)
+    student = getattr(source, "student", source)
+    if not isinstance(student, keras.Model):
+        raise ValueError(
+            "Expected a SelfDistillationModel, a keras.Model or the path of a `.keras` "
+            f"file. Received: {source!r}"
+        )
+    return student
+
+
+def _is_functional(layer):
+    return bool(getattr(layer, "inputs", None))
+
+
+def _single_input(model):
+    inputs = model.inputs if _is_functional(model) else []
+    if len(inputs) != 1 or None in inputs[0].shape[1:]:
+        raise ValueError(
+            "Expected a model with one input of known size. Fix an open size with "
+            "`keras.Sequential([keras.Input((height, width, channels)), model])`. "
+            f"Received: {model.name} with input shapes {[x.shape for x in inputs]}"
+        )
+    return inputs[0]
+
+
+def _in_float32(model):
+    """Returns the model itself, or a float32 copy where a layer computes in less."""
+    layers = list(_all_layers(model))
+    if not any(layer.compute_dtype in LOW_PRECISION for layer in layers):
+        return model
+    config = _float32_config(keras.saving.serialize_keras_object(model))
+    # Unregistered layers can't be found by name, and must not hide Keras's own.
+    own = {type(x) for x in layers if not type(x).__module__.startswith("keras.")}
+    copy = keras.saving.deserialize_keras_object(
+        config, custom_objects={c.__name__: c for c in own}, safe_mode=False
+    )
+    copy.set_weights(model.get_weights())
+    for layer in _all_layers(copy):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # It computes with constants made of its weights.
+    return copy
+
+
+def _float32_config(config):
+    if isinstance(config, dict):
+        # Compiling the copy too would only cost memory, for its optimizer.
+        kept = {key: value for key, value in config.items() if key != "compile_config"}
+        return {key: _float32_config(value) for key, value in kept.items()}
+    if isinstance(config, (list, tuple)):
+        return type(config)(map(_float32_config, config))
+    is_low = isinstance(config, str) and config in LOW_PRECISION
+    return "float32" if is_low else config
+
+
+def _all_layers(model):
+    nested = (_all_layers(x) for x in model.layers if isinstance(x, keras.Model))
+    return itertools.chain(model.layers, *nested)

@@ -1,0 +1,48 @@
+"""Writing files whole: under another name first, moved into place when complete."""
+
+import contextlib
+import os
+import pathlib
+import tempfile
+
+
+@contextlib.contextmanager
+def whole(path):
+    """Yields a path to write a file or folder to, and moves it to `path` at the end.
+
+    Whatever is at `path` is replaced. If the block raises, it stays as it was and
+    nothing of the new one is left.
+
+    Args:
+        path: Path of the file or folder; missing parents are created.
+
+    Yields:
+        A `pathlib.Path` of the same name, in a temporary folder beside `path`.
+
+    Example:
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with whole(f"{folder}/note.txt") as staged:
+    ...         _ = staged.write_text("complete")
+    ...     pathlib.Path(folder, "note.txt").read_text()
+    'complete'
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{path.name}."
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
+        staged = pathlib.Path(folder, path.name)
+        yield staged
+        _move(staged, path, pathlib.Path(folder, "replaced"))
+
+
+def _move(source, target, replaced):
+    if not (source.is_dir() and target.is_dir()):
+        os.replace(source, target)
+        return
+    # A folder with something in it can't be replaced in one step.
+    os.replace(target, replaced)
+    try:
+        os.replace(source, target)
+    finally:
+        if not target.exists():
+            os.replace(replaced, target)

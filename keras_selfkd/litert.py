@@ -1,0 +1,212 @@
+"""LiteRT files: converting a model to one, running it, reading what is in it."""
+
+import collections
+import importlib
+import pathlib
+import re
+
+import numpy as np
+import tensorflow as tf
+
+QUANTIZATIONS = (None, "float16", "dynamic", "int8")
+
+
+def write_tflite(model, path, signature, quantize=None, images=None, dtype=None):
+    """Converts a Keras model to a LiteRT file of built-in operators only.
+
+    Args:
+        model: Functional float32 model with one input and one output.
+        path: Path of the file, ending in `.tflite`.
+        signature: List of the one `tf.TensorSpec` of the input.
+        quantize: `None`, `"float16"`, `"dynamic"` or `"int8"`. Defaults to `None`.
+        images: Array of images that calibrate `"int8"`. Defaults to `None`.
+        dtype: `"uint8"` or `"int8"` for the input and output of an `"int8"` file,
+            `None` for float32. Defaults to `None`.
+
+    Raises:
+        ValueError: If a layer needs an operator that isn't built in.
+    """
+    options = _converter_options(quantize, dtype)
+    if quantize == "int8":
+        options["representative_dataset"] = lambda: (
+            [batch] for batch in whole_batches(images, signature[0].shape[0] or 1)
+        )
+    try:
+        model.export(
+            path, format="litert", verbose=False, input_signature=signature, **options
+        )
+    except Exception as error:
+        message = str(error)
+        missing = re.findall(r"(?:TF Select|Flex|Custom) ops: (.+)", message)
+        if not missing:
+            raise
+        raise ValueError(_explain(", ".join(missing), message)) from error
+
+
+def predict_tflite(path, images, batch_size=32):
+    """Runs a LiteRT file, also one with integer inputs and outputs, on images.
+
+    Args:
+        path: Path of the `.tflite` file.
+        images: Array `(images, height, width, channels)`, or an iterable of batches of
+            images or `(images, labels)`, such as a `tf.data.Dataset`; always in the
+            units of the model before it was quantised.
+        batch_size: Number of images of a call, where the file leaves it open.
+            Defaults to 32.
+
+    Returns:
+        Float32 array `(images, ...)` of the file's outputs.
+
+    Raises:
+        ValueError: If there are no images, or if they are not of the file's shape.
+        ImportError: If `ai_edge_litert` is missing.
+    """
+    litert = import_litert("interpreter")
+    interpreter = litert.Interpreter(model_path=str(path))
+    (source,) = interpreter.get_input_details()
+    (result,) = interpreter.get_output_details()
+    fixed, *shape = source["shape_signature"].tolist()
+    size = batch_size if fixed < 0 else fixed
+    if fixed < 0:
+        interpreter.resize_tensor_input(source["index"], (size, *shape))
+    interpreter.allocate_tensors()
+
+    def run(batch):
+        interpreter.set_tensor(source["index"], _to_file(batch, source))
+        interpreter.invoke()
+        return _from_file(interpreter.get_tensor(result["index"]), result)
+
+    batches = image_batches(images, tuple(shape))
+    return np.concatenate([in_batches(run, batch, size) for batch in batches])
+
+
+def describe_input(path):
+    """Returns the shape and dtype of a LiteRT file's input; -1 stands for any size."""
+    interpreter = import_litert("interpreter").Interpreter(model_path=str(path))
+    (source,) = interpreter.get_input_details()
+    dtype = np.dtype(source["dtype"]).name
+    return {"shape": source["shape_signature"].tolist(), "dtype": dtype}
+
+
+def count_operators(path):
+    """Returns how often each operator occurs in a LiteRT file: `{name: count}`."""
+    schema = import_litert("schema_py_generated")
+    names = {number: name for name, number in vars(schema.BuiltinOperator).items()}
+    model = schema.ModelT.InitFromPackedBuf(pathlib.Path(path).read_bytes(), 0)
+    # An operator whose number fits one byte may stand in the older field alone.
+    codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
+    operators = (operator for graph in model.subgraphs for operator in graph.operators)
+    counts = collections.Counter(names[codes[op.opcodeIndex]] for op in operators)
+    return dict(counts.most_common())
+
+
+def import_litert(module):
+    """Returns a module of `ai_edge_litert`, or says how to install the package."""
+    try:
+        return importlib.import_module(f"ai_edge_litert.{module}")
+    except ImportError as error:
+        raise ImportError(
+            "LiteRT files are run with the package `ai_edge_litert`. Install it with "
+            "`pip install keras_selfkd[examples]`."
+        ) from error
+
+
+def image_batches(data, shape):
+    """Yields the images of each batch as a NumPy array, checked.
+
+    Args:
+        data: Array of images, or an iterable of batches: images or `(images, ...)`,
+            where `{"image": images}` may stand for the images.
+        shape: `(height, width, channels)` that each image must have.
+
+    Raises:
+        ValueError: If the images have another shape or hold anything but finite
+            numbers, or if there are none.
+    """
+    empty = True
+    for batch in [data] if hasattr(data, "ndim") else data:
+        while isinstance(batch, (tuple, list, dict)):
+            batch = batch["image"] if isinstance(batch, dict) else batch[0]
+        images = np.asarray(batch)
+        _check_images(images, shape)
+        if len(images):
+            empty = False
+            yield images
+    if empty:
+        raise ValueError(
+            "Expected at least one image. An iterator that was read before may have "
+            f"come to its end. Received: {data}"
+        )
+
+
+def whole_batches(images, size):
+    """Yields batches of exactly `size` images; repeated ones fill up the last."""
+    for start in range(0, len(images), size):
+        yield np.resize(images[start : start + size], (size, *images.shape[1:]))
+
+
+def in_batches(function, images, size):
+    """Applies a function that takes exactly `size` images to any number of them."""
+    outputs = [function(batch) for batch in whole_batches(images, size)]
+    return np.concatenate(outputs)[: len(images)]
+
+
+def _check_images(images, shape):
+    if images.ndim != len(shape) + 1 or images.shape[1:] != shape:
+        raise ValueError(
+            f"Expected batches of images with shape {('batch', *shape)}. "
+            f"Received: shape={images.shape}"
+        )
+    if images.dtype.kind not in "fiu":
+        raise ValueError(
+            "Expected images of floats or integers. "
+            f"Received: dtype={images.dtype.name}"
+        )
+    finite = np.isfinite(images)
+    if not finite.all():
+        raise ValueError(
+            "Expected finite images. Received: images with "
+            f"{np.count_nonzero(~finite)} values that are NaN or infinite"
+        )
+
+
+def _converter_options(quantize, dtype):
+    target = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
+    options = {"target_spec": target}
+    if quantize is not None:
+        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
+    if quantize == "float16":
+        target["supported_types"] = [tf.float16]
+    if quantize == "int8":
+        target["supported_ops"] = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if dtype is not None:
+        options["inference_input_type"] = tf.as_dtype(dtype)
+        options["inference_output_type"] = tf.as_dtype(dtype)
+    return options
+
+
+def _explain(operators, message):
+    """Names the operators that LiteRT hasn't, and where the converter met one."""
+    place = re.search(rf'"{operators.split(",")[0]}:", "([^"@]+)', message)
+    where = f" (in {place[1]})" if place else ""
+    return (
+        f"LiteRT has no built-in operator for {operators}{where}. Replace the layer "
+        "that uses it, or keep it out of the exported model."
+    )
+
+
+def _to_file(images, tensor):
+    """Brings images to the dtype of a LiteRT input, quantising for an integer one."""
+    scale, zero_point = tensor["quantization"]
+    if not scale:
+        return images.astype(tensor["dtype"])
+    limits = np.iinfo(tensor["dtype"])
+    steps = np.round(images / scale) + zero_point
+    return np.clip(steps, limits.min, limits.max).astype(tensor["dtype"])
+
+
+def _from_file(values, tensor):
+    """Brings the values of a LiteRT output to float32."""
+    scale, zero_point = tensor["quantization"]
+    values = values.astype("float32")
+    return (values - zero_point) * np.float32(scale) if scale else values

@@ -1,0 +1,248 @@
+"""Pictures of a training: learning curves, attention maps, reliability.
+
+Matplotlib is imported when a picture is drawn, and only its object interface is used:
+no window opens and the figures of `pyplot` stay as they are.
+"""
+
+import itertools
+import math
+import pathlib
+
+import numpy as np
+
+from keras_selfkd.files import whole
+from keras_selfkd.metrics import ExpectedCalibrationError
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def plot_history(histories, path):
+    """Draws learning curves: one large panel for the accuracy, small ones for the rest.
+
+    Each run keeps its colour; training is dashed, validation solid.
+
+    Args:
+        histories: `{run name: {log key: values of the epochs}}`, as in
+            `model.fit(...).history`. `val_<key>` is drawn in the panel of `<key>`.
+        path: Path of the PNG file to write.
+
+    Raises:
+        ValueError: If a run has no epochs, or there is no run.
+    """
+    keys = [key.removeprefix("val_") for run in histories.values() for key in run]
+    keys = [key for key in dict.fromkeys(keys) if key != "learning_rate"]
+    if not keys or not all(any(map(len, run.values())) for run in histories.values()):
+        raise ValueError(
+            "Expected `histories` to be {run name: {log key: values}}, at least one "
+            f"run with at least one epoch each. Received: histories={histories}"
+        )
+    # The accuracy if there is one, else another metric, else the loss.
+    main = min(keys, key=lambda key: (key.endswith("loss"), "acc" not in key))
+    keys.remove(main)
+    columns, rows = min(len(keys), 2), max(1, math.ceil(len(keys) / 2))
+    figure = _figure(4.8 + 2.6 * columns, max(3.6, 2.0 * rows))
+    grid = figure.add_gridspec(rows, columns + 1, width_ratios=[1.9] + [1] * columns)
+    places = [grid[:, 0]] + [grid[i // 2, 1 + i % 2] for i in range(len(keys))]
+    for key, place in zip([main, *keys], places, strict=True):
+        _draw_curves(figure.add_subplot(place), histories, key, small=key != main)
+    figure.axes[0].legend(handles=_legend(histories), frameon=False)
+    _save(figure, path)
+
+
+def plot_attention(model, images, path, titles=None):
+    """Draws where the student and its self-teacher look: a row for each image.
+
+    The attention of a feature map is the mean of its squares over the channels, here
+    scaled to [0, 1] and enlarged to the image. Beside each tap of the student stands
+    the self-teacher's refined map, where the method has a self-teacher.
+
+    Args:
+        model: A `SelfDistillationModel`.
+        images: A few images, `(images, height, width, 1 or 3)`, as the model takes
+            them. Each is shown from its own smallest to its own largest value.
+        path: Path of the PNG file to write.
+        titles: A text for each image, such as its class. Defaults to `None`.
+
+    Raises:
+        ValueError: If the images have another shape or not as many titles.
+    """
+    images = np.asarray(images)
+    titles = [""] * len(images) if titles is None else titles
+    are_images = images.size and images.ndim == 4 and images.shape[-1] in (1, 3)
+    if not are_images or len(titles) != len(images):
+        raise ValueError(
+            "Expected images of shape (images, height, width, 1 or 3) and a title for "
+            f"each. Received: shape={images.shape}, {len(titles)} titles"
+        )
+    columns = [("image", images), *_attention_columns(model, images)]
+    height, width = images.shape[1:3]
+    figure = _figure(1.5 * len(columns), 1.5 * len(images) * height / width + 0.6)
+    grid = figure.subplots(len(images), len(columns), squeeze=False)
+    for column, (header, pictures) in zip(grid.T, columns, strict=True):
+        column[0].set_title(header, fontsize="small")
+        for axes, picture in zip(column, pictures, strict=True):
+            _draw_picture(axes, picture, (0, width, height, 0))
+    for axes, title in zip(grid[:, 0], titles, strict=True):
+        axes.set_ylabel(title)
+    _save(figure, path)
+
+
+def plot_reliability(outputs, labels, path, bins=15, from_logits=True, title=""):
+    """Draws a reliability diagram: the accuracy of predictions by their confidence.
+
+    Args:
+        outputs: Logits or probabilities `(batch, classes)`, `(batch, 1)` for binary
+            ones, or either for each pixel.
+        labels: Their classes, as `ExpectedCalibrationError` takes them.
+        path: Path of the PNG file to write.
+        bins: Number of intervals of the confidence. Defaults to 15.
+        from_logits: Whether `outputs` are logits. Defaults to `True`.
+        title: Text above the diagram, such as the name of the run. Defaults to `""`.
+
+    Raises:
+        ValueError: If there are no outputs, or not all of them are finite.
+
+    References:
+        - Guo, Pleiss, Sun, Weinberger, [On Calibration of Modern Neural Networks](
+          https://arxiv.org/abs/1706.04599), ICML 2017
+    """
+    outputs = np.asarray(outputs)
+    if not outputs.size or not np.isfinite(outputs).all():
+        raise ValueError(
+            "Expected at least one output, all finite. Received: outputs of shape "
+            f"{outputs.shape}, {np.count_nonzero(~np.isfinite(outputs))} not finite"
+        )
+    error = ExpectedCalibrationError(bins=bins, from_logits=from_logits)
+    error.update_state(labels, outputs)
+    weight, confidence, correct = (v.numpy() for v in error.variables)
+    filled = np.where(weight > 0, weight, np.nan)  # Empty bins have no bar.
+    figure = _figure(4.8, 5.2)
+    top, bottom = figure.subplots(2, sharex=True, height_ratios=[3, 1])
+    _draw_reliability(top, correct / filled, confidence / filled)
+    _bars(bottom, weight / weight.sum(), color="0.6")
+    bottom.set(xlabel="confidence", ylabel="share of\npredictions", xlim=(0, 1))
+    accuracy, ece = correct.sum() / weight.sum(), float(error.result())
+    top.set_title(f"{title}\naccuracy {accuracy:.1%}, ECE {ece:.1%}".strip())
+    figure.legend(loc="outside lower center", ncols=3, fontsize="small", frameon=False)
+    _save(figure, path)
+
+
+def _figure(width, height):
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "Pictures are drawn with Matplotlib. Install it with "
+            "`pip install keras_selfkd[plots]`."
+        ) from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _save(figure, path):
+    if pathlib.Path(path).suffix != ".png":
+        raise ValueError(f"Expected `path` to end in .png. Received: path={path}")
+    with whole(path) as staged:
+        figure.savefig(staged, format="png", dpi=150)
+
+
+def _draw_curves(axes, histories, key, small):
+    """Draws a quantity over the epochs, of all runs."""
+    from matplotlib.ticker import MaxNLocator
+
+    for color, run in zip(_colors(histories), histories.values(), strict=True):
+        for name, style in {key: "--", f"val_{key}": "-"}.items():
+            values = run.get(name, ())
+            style += "o" if len(values) == 1 else ""
+            axes.plot(range(1, len(values) + 1), values, style, color=color, lw=1.2)
+    axes.set_title(key.replace("_", " "), fontsize="medium" if small else "large")
+    axes.set_xlabel("epoch", fontsize="small" if small else "medium")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.tick_params(labelsize="small" if small else "medium")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _legend(histories):
+    from matplotlib.lines import Line2D
+
+    runs = zip(histories, _colors(histories), strict=True)
+    lines = [Line2D([], [], color=color, label=name) for name, color in runs]
+    for label, style in {"training": "--", "validation": "-"}.items():
+        lines.append(Line2D([], [], color="0.4", linestyle=style, label=label))
+    return lines
+
+
+def _colors(histories):
+    return itertools.islice(itertools.cycle(COLORS), len(histories))
+
+
+def _attention_columns(model, images):
+    """Returns a list of (header, attention maps), each tap before its refined map."""
+    if not model.taps:
+        raise ValueError(
+            "The model has no taps to draw. Name some layers of the student with "
+            "`SelfDistillationModel(student, method, taps=[...])`. "
+            f"Received: method={type(model.method).__name__}"
+        )
+    features = model.outputs_of(images, training=False).features
+    self_teacher = getattr(model.method, "self_teacher", None)
+    refined = [] if self_teacher is None else self_teacher(features, training=False)[1:]
+    columns = []
+    for index, (name, tap) in enumerate(zip(model.taps, features, strict=True)):
+        about = f"{_shortened(name)}\n{tap.shape[1]} x {tap.shape[2]}"
+        columns.append((f"{about}\nstudent", _attention(tap)))
+        if refined:
+            columns.append((f"{about}\nself-teacher", _attention(refined[index])))
+    return columns
+
+
+def _draw_picture(axes, picture, extent):
+    """Draws an image as it is, a map of attention smoothly enlarged."""
+    is_map = picture.ndim == 2
+    axes.imshow(
+        _stretched(picture),
+        cmap="viridis" if is_map else "gray",
+        vmin=0,
+        vmax=1,
+        interpolation="bilinear" if is_map else "nearest",
+        extent=extent,
+    )
+    axes.set(xticks=[], yticks=[])
+
+
+def _attention(features):
+    return np.mean(np.square(np.asarray(features, "float32")), axis=-1)
+
+
+def _stretched(values):
+    """Scales to [0, 1]; constant values become 0."""
+    values = np.asarray(values, "float32")
+    low, high = values.min(), values.max()
+    return (values - low) / max(high - low, np.finfo("float32").tiny)
+
+
+def _shortened(name, length=16):
+    name = name.rsplit("/", 1)[-1]
+    return name if len(name) <= length else f"…{name[1 - length :]}"
+
+
+def _draw_reliability(axes, accuracy, confidence):
+    _bars(axes, accuracy, color=COLORS[0], label="accuracy")
+    _bars(
+        axes,
+        confidence - accuracy,
+        bottom=accuracy,
+        color="none",
+        edgecolor=COLORS[1],
+        hatch="///",
+        label="gap to confidence",
+    )
+    axes.plot([0, 1], [0, 1], "--", color="0.4", label="perfectly calibrated")
+    axes.set(ylim=(0, 1), ylabel="accuracy")
+
+
+def _bars(axes, heights, **style):
+    width = 1 / len(heights)
+    left = width * np.arange(len(heights))
+    axes.bar(left, heights, width, align="edge", **{"edgecolor": "white"} | style)

@@ -1,0 +1,321 @@
+import json
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_selfkd import FRSKD, SelfDistillationModel, export
+from keras_selfkd.deployment import sample_images
+from keras_selfkd.export import ExportReport, export_saved_model, export_student
+from keras_selfkd.litert import describe_input, import_litert, predict_tflite
+
+SHAPE = (12, 20, 1)
+# Bytes of a weight, by `quantize`.
+BYTES = {None: 4, "float16": 2, "dynamic": 1, "int8": 1}
+
+
+def build_student():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input(SHAPE)
+    x = keras.layers.Conv2D(8, 3, strides=2, use_bias=False)(inputs)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(64, 3)(x))
+    return keras.Model(inputs, keras.layers.Dense(5, dtype="float32")(x))
+
+
+@pytest.fixture(scope="module")
+def student():
+    return build_student()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).random((40, *SHAPE), "float32")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "student.tflite"
+
+
+@pytest.mark.parametrize(
+    ("quantize", "batch_size"),
+    [
+        (None, 1),
+        (None, None),
+        (None, 3),
+        ("float16", 1),
+        ("dynamic", 1),
+        ("int8", 1),
+        ("int8", None),
+        ("int8", 3),
+    ],
+)
+def test_writes_a_file_that_computes_what_keras_does(
+    student, images, path, quantize, batch_size
+):
+    report = export_student(student, path, quantize, images, batch_size=batch_size)
+    expected = student.predict(images, verbose=0)
+    difference = np.abs(predict_tflite(path, images) - expected)
+    assert difference.max() < {None: 1e-5, "float16": 1e-3}.get(quantize, 0.02)
+    assert describe_input(path)["shape"] == [batch_size or -1, *SHAPE]
+    np.testing.assert_allclose(report.max_difference, difference.max(), rtol=1e-3)
+    np.testing.assert_allclose(report.mean_difference, difference.mean(), rtol=1e-3)
+    assert report.agreement >= (1.0 if quantize in (None, "float16") else 0.9)
+    assert report.path == str(path)
+    assert report.bytes == path.stat().st_size
+    assert report.quantize == quantize
+    assert report.samples == 40
+    assert report.operators["CONV_2D"] == 2
+    assert [file.name for file in path.parent.iterdir()] == ["student.tflite"]
+
+
+def test_quantised_weights_are_smaller(path):
+    inputs = keras.Input(SHAPE)
+    outputs = keras.layers.Dense(200)(keras.layers.Flatten()(inputs))
+    student = keras.Model(inputs, outputs)
+    data = np.random.default_rng(0).random((8, *SHAPE))
+    for quantize, width in BYTES.items():
+        report = export_student(student, path, quantize, data)
+        assert report.bytes == pytest.approx(width * student.count_params(), abs=5000)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_an_int8_file_may_take_and_return_integers(student, images, path, dtype):
+    report = export_student(student, path, "int8", images, input_dtype=dtype)
+    assert describe_input(path)["dtype"] == dtype
+    assert "DEQUANTIZE" not in report.operators
+    expected = student.predict(images, verbose=0)
+    np.testing.assert_allclose(predict_tflite(path, images), expected, atol=0.02)
+
+
+def test_an_integer_file_with_rescaling_takes_the_bytes_of_a_camera(student, path):
+    pixels = np.arange(40 * 240).reshape(40, *SHAPE) % 256
+    rescale = keras.layers.Rescaling(1 / 255)
+    export_student(student, path, "int8", pixels, "uint8", preprocess=rescale)
+    interpreter = import_litert("interpreter").Interpreter(str(path))
+    (entry,) = interpreter.get_input_details()
+    assert entry["quantization"] == pytest.approx((1.0, 0), rel=1e-6)
+    expected = student.predict(pixels / 255, verbose=0)
+    np.testing.assert_allclose(predict_tflite(path, pixels), expected, atol=0.02)
+
+
+def test_representative_data_may_be_a_dataset_with_labels(student, images, path):
+    data = tf.data.Dataset.from_tensor_slices((images, np.zeros(40))).batch(16)
+    report = export_student(student, path, "int8", data.repeat())
+    assert report.samples == 64
+
+
+def test_a_pixel_student_agrees_pixel_by_pixel(path):
+    layers = [keras.Input((8, 10, 3)), keras.layers.Conv2D(4, 3, padding="same")]
+    report = export_student(keras.Sequential(layers), path)
+    assert report.agreement == 1.0
+    assert predict_tflite(path, np.zeros((2, 8, 10, 3))).shape == (2, 8, 10, 4)
+
+
+def test_one_logit_decides_by_its_sign(student, path):
+    outputs = keras.layers.Dense(1, name="logit")(student.output)
+    binary = keras.Model(student.inputs, outputs - 1000.0)
+    assert export_student(binary, path, labels=["no", "yes"]).agreement == 1.0
+    assert export._decisions(np.array([[-1.0], [2.0]])).tolist() == [[False], [True]]
+
+
+def test_a_student_trained_under_mixed_precision_runs_in_float32(images, path):
+    keras.config.set_dtype_policy("mixed_float16")
+    student = build_student()
+    keras.config.set_dtype_policy("float32")
+    student.compile("sgd", "mse")
+    student.fit(images, np.zeros((40, 5)), verbose=0)
+    report = export_student(student, path)
+    assert report.max_difference < 1e-5
+    plain = build_student()
+    plain.set_weights(student.get_weights())
+    expected = plain.predict(images, verbose=0)
+    np.testing.assert_allclose(predict_tflite(path, images), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_folds_the_preprocessing_into_the_file(student, images, path, quantize):
+    pixels = np.round(255 * images)
+    rescale = keras.layers.Rescaling(1 / 255)
+    export_student(student, path, quantize, pixels, preprocess=rescale)
+    expected = student.predict(pixels / 255, verbose=0)
+    np.testing.assert_allclose(
+        predict_tflite(path, pixels), expected, atol=1e-5 if quantize is None else 0.02
+    )
+
+
+def test_takes_a_keras_file_and_writes_labels_beside(student, tmp_path, images):
+    student.save(tmp_path / "trained.keras")
+    path = tmp_path / "edge" / "digits.tflite"
+    export_student(tmp_path / "trained.keras", path, labels=list("abcde"))
+    expected = student.predict(images, verbose=0)
+    np.testing.assert_allclose(predict_tflite(path, images), expected, atol=1e-5)
+    assert json.loads((tmp_path / "edge" / "digits.json").read_text()) == {
+        "labels": ["a", "b", "c", "d", "e"],
+        "input": {"shape": [1, *SHAPE], "dtype": "float32"},
+    }
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_only_the_student_of_a_self_distilled_model_is_in_the_file(
+    tmp_path, images, saved
+):
+    student = build_student()
+    model = SelfDistillationModel(student, FRSKD(channels=2))
+    plain = export_student(student, tmp_path / "plain.tflite")
+    if saved:
+        model.save(tmp_path / "model.keras")
+    source = tmp_path / "model.keras" if saved else model
+    report = export_student(source, tmp_path / "distilled.tflite")
+    assert report.operators == plain.operators
+    assert report.bytes == pytest.approx(plain.bytes, rel=0.01)
+    expected = student.predict(images, verbose=0)
+    outputs = predict_tflite(tmp_path / "distilled.tflite", images)
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
+
+
+def test_a_student_trained_on_several_replicas_runs_on_one(two_replicas, images, path):
+    with two_replicas.scope():
+        student = build_student()
+        student.compile("sgd", "mse")
+    student.fit(images, np.zeros((40, 5)), batch_size=20, verbose=0)
+    assert export_student(student, path).agreement == 1.0
+    assert export_saved_model(student, path.with_name("folder")).agreement == 1.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"path": "student.onnx"}, r"end in .tflite. Received: path=student.onnx"),
+        ({"quantize": "int4"}, r"'float16', 'dynamic', 'int8'.*quantize='int4'"),
+        ({"quantize": "int8"}, "pass some of the training images"),
+        ({"input_dtype": "uint8"}, "Only a file with `quantize='int8'`"),
+        ({"input_dtype": "int16"}, "input_dtype='int16'"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"labels": ["a"]}, "each of the 5 classes. Received: 1 labels"),
+        ({"representative_data": np.ones((2, 20, 12, 1))}, r"shape=\(2, 20, 12, 1\)"),
+        ({"representative_data": np.full((2, *SHAPE), np.nan)}, "480 values"),
+        ({"representative_data": []}, "at least one image"),
+    ],
+)
+def test_refuses_before_it_converts(student, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.setattr(export, "write_tflite", None)
+    arguments = {"path": "student.tflite"} | arguments
+    path = tmp_path / arguments.pop("path")
+    with pytest.raises(ValueError, match=message.replace("path=", ".*")):
+        export_student(student, path, **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_interpreter_is_noticed_first(student, path, monkeypatch):
+    monkeypatch.setattr(export, "write_tflite", None)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with pytest.raises(ImportError, match=r"pip install keras_selfkd\[examples\]"):
+        export_student(student, path)
+
+
+def test_a_file_that_computes_something_else_is_not_kept(student, path, monkeypatch):
+    path.write_text("the last good one")
+    path.with_suffix(".json").write_text("its labels")
+
+    def wrong(path, images):
+        return 1.01 * predict_tflite(path, images)
+
+    monkeypatch.setattr(export, "predict_tflite", wrong)
+    largest = np.abs(student.predict(sample_images(student, None, 64), verbose=0)).max()
+    message = f"differ by {0.01 * largest:.3g}, {0.001 * largest:.3g} is allowed"
+    with pytest.raises(RuntimeError, match=message):
+        export_student(student, path, labels=list("abcde"))
+    assert path.read_text() == "the last good one"
+    assert path.with_suffix(".json").read_text() == "its labels"
+    assert len(list(path.parent.iterdir())) == 2
+
+
+def test_a_student_whose_outputs_are_not_finite_is_refused(path):
+    student = build_student()
+    student.layers[-1].bias.assign(np.full(5, np.nan))
+    with pytest.raises(RuntimeError, match="Outputs of Keras are NaN or infinite"):
+        export_student(student, path)
+    assert not list(path.parent.iterdir())
+
+
+def test_a_quantised_file_must_be_finite_but_not_equal(student, path, monkeypatch):
+    monkeypatch.setattr(export, "predict_tflite", lambda *_: np.ones((64, 5)))
+    assert export_student(student, path, "float16").max_difference > 0.1
+    monkeypatch.setattr(export, "predict_tflite", lambda *_: np.full((64, 5), np.inf))
+    with pytest.raises(RuntimeError, match="Outputs of the exported file are NaN"):
+        export_student(student, path, "float16")
+
+
+def test_an_operator_that_is_not_built_in_is_refused(student, path):
+    outputs = keras.layers.Lambda(keras.ops.erf, name="bell")(student.output)
+    with pytest.raises(ValueError, match=r"no built-in operator for Erf \(in .*bell"):
+        export_student(keras.Model(student.inputs, outputs), path)
+    assert not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_a_saved_model_serves_images(student, images, tmp_path, batch_size):
+    path = tmp_path / "saved_model"
+    rescale = keras.layers.Rescaling(1 / 255)
+    for _ in range(2):  # The second one replaces the first.
+        report = export_saved_model(student, path, rescale, batch_size)
+    loaded = tf.saved_model.load(path)
+    outputs = loaded.serve(255 * images[:3])
+    expected = student.predict(images[:3], verbose=0)
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
+    assert report.agreement == 1.0
+    assert report.max_difference < 1e-6
+    assert report.bytes == sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+    assert [file.name for file in tmp_path.iterdir()] == ["saved_model"]
+
+
+def test_a_saved_model_replaces_nothing_else(student, tmp_path):
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(ValueError, match="Expected `path` to be free"):
+        export_saved_model(student, tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_an_interrupted_saved_model_leaves_the_last_one(
+    student, tmp_path, monkeypatch, images
+):
+    path = tmp_path / "saved_model"
+    export_saved_model(student, path)
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export, "in_batches", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        export_saved_model(build_student(), path)
+    loaded = tf.saved_model.load(path)
+    assert loaded.serve(images).shape == (40, 5)
+    assert [file.name for file in tmp_path.iterdir()] == ["saved_model"]
+
+
+def test_the_report_prints_as_a_table_and_saves_as_json(tmp_path):
+    report = ExportReport(
+        path="student.tflite",
+        bytes=12345,
+        operators={"CONV_2D": 2, "MEAN": 1},
+        quantize="int8",
+        max_difference=0.01234,
+        mean_difference=0.00321,
+        agreement=0.96875,
+        samples=64,
+    )
+    assert str(report).splitlines() == [
+        "file        student.tflite",
+        "size        12,345 bytes",
+        "weights     int8",
+        "operators   2 CONV_2D, 1 MEAN",
+        "difference  max 0.012, mean 0.0032",
+        "agreement   96.9% of 64 images",
+    ]
+    report.save(tmp_path / "report.json")
+    saved = json.loads((tmp_path / "report.json").read_text())
+    assert ExportReport(**saved) == report

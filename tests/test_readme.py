@@ -1,0 +1,62 @@
+"""What stands in README runs."""
+
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands():
+    lines = "\n".join(blocks("bash")).splitlines()
+    return [line for line in lines if line.startswith("python -m examples.")]
+
+
+def test_python_blocks_run_one_after_another(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks("python"):
+        if "MirroredStrategy" not in block:  # Has a process of its own below.
+            exec(compile(block, "README.md", "exec"), names)
+    assert (tmp_path / "student.keras").exists()
+    assert (tmp_path / "student.tflite").exists()
+    assert "agreement" in capsys.readouterr().out
+    method = names["DeepToShallow"]()
+    model = names["SelfDistillationModel"](names["student"], method)
+    assert model.taps
+
+
+@pytest.mark.slow
+def test_strategy_block_runs():
+    block = next(block for block in blocks("python") if "MirroredStrategy" in block)
+    setup = "import keras\nfrom keras_selfkd import FRSKD, SelfDistillationModel\n"
+    subprocess.run([sys.executable, "-c", setup + block], check=True, cwd=ROOT)
+
+
+def test_there_are_commands_to_run():
+    assert len(commands()) >= 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", commands())
+def test_commands_run(command, tmp_path):
+    """With --fast, and on the digits where the data would have to be downloaded."""
+    words = shlex.split(command)
+    words = [word for word in words if not word.startswith(("--dataset", "--data_dir"))]
+    words = [word for word in words if not word.startswith("--train_per_class")]
+    more = ["--fast", "--dataset=digits", f"--run_dir={tmp_path / 'run'}"]
+    environment = {**os.environ, "PYTHONWARNINGS": "default"}
+    subprocess.run(
+        [sys.executable, *words[1:], *more], check=True, cwd=ROOT, env=environment
+    )
+    assert (tmp_path / "run" / "student.tflite").exists()
