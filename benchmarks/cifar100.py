@@ -31,7 +31,9 @@ flags.DEFINE_string("data_dir", None, "Directory of prepared TFDS data sets.")
 flags.DEFINE_bool("download", True, "Let TFDS download what --data_dir does not hold.")
 flags.DEFINE_integer("seeds", 3, "Number of seeds.", lower_bound=1)
 flags.DEFINE_integer("epochs", 30, "Epochs of every run.", lower_bound=1)
-flags.DEFINE_string("run_dir", "runs/cifar100", "Where finished runs are kept.")
+flags.DEFINE_string(
+    "run_dir", "benchmarks/cifar100_runs", "Where finished runs are kept."
+)
 flags.DEFINE_string("output", "benchmarks/cifar100", "Table and picture, no suffix.")
 
 TEST_EVERY = 5
@@ -45,9 +47,11 @@ LEGS = {
 }
 
 
-def load(seed):
-    """CIFAR-100, the first 100 training images of each class."""
-    return load_data(
+def train(leg, seed, path):
+    """Trains one leg and writes its history and scores to `path`."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+    data = load_data(
         "cifar100",
         data_dir=FLAGS.data_dir,
         download=FLAGS.download,
@@ -55,13 +59,6 @@ def load(seed):
         batch_size=64,
         seed=seed,
     )
-
-
-def train(leg, seed, directory):
-    """Trains one leg and writes its history and test logits to `directory`."""
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(seed)
-    data = load(seed)
     steps = FLAGS.epochs * data.steps_per_epoch
     student = resnet18(data.image_shape, data.classes, channels=(16, 32, 64, 128))
     model = SelfDistillationModel(student, LEGS[leg](steps))
@@ -81,17 +78,18 @@ def train(leg, seed, directory):
         verbose=2,
     ).history
     seconds = time.time() - start
-    np.save(directory / "test_logits.npy", model.predict(data.test, verbose=0))
+    labels = np.concatenate([labels for _, labels in data.test])
+    logits = model.predict(data.test, verbose=0)
     result = {"leg": leg, "seed": seed, "seconds": seconds, "history": history}
-    reports.write_text(directory / "result.json", json.dumps(result))
+    result |= rate(logits, labels)
+    reports.write_text(path, json.dumps(result, indent=1))
 
 
-def rated(directory, labels):
-    """A finished run's result, with its scores on the test set."""
-    result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
-    logits = np.load(directory / "test_logits.npy")
-    log_likelihood = np.array(keras.ops.log_softmax(logits))[range(len(labels)), labels]
-    return {**result, **score(logits, labels), "nll": -float(log_likelihood.mean())}
+def rate(logits, labels):
+    """Accuracy, calibration and negative log-likelihood on the test set."""
+    log_likelihood = keras.ops.convert_to_numpy(keras.ops.log_softmax(logits))
+    nll = -float(log_likelihood[np.arange(len(labels)), labels].mean())
+    return {**score(logits, labels), "nll": nll}
 
 
 def table(results):
@@ -146,19 +144,15 @@ def write_report(results):
 
 
 def main(_):
-    labels = None
     results = []
     for seed in range(FLAGS.seeds):
         for leg in LEGS:
             slug = leg.replace(",", "").replace(" ", "_")
-            directory = pathlib.Path(FLAGS.run_dir) / f"{slug}-{FLAGS.epochs}-{seed}"
-            if not (directory / "result.json").exists():
+            path = pathlib.Path(FLAGS.run_dir) / f"{slug}-{FLAGS.epochs}-{seed}.json"
+            if not path.exists():
                 print(f"{leg}, seed {seed}", flush=True)
-                directory.mkdir(parents=True, exist_ok=True)
-                train(leg, seed, directory)
-            if labels is None:
-                labels = np.concatenate([y for _, y in load(seed).test])
-            results.append(rated(directory, labels))
+                train(leg, seed, path)
+            results.append(json.loads(path.read_text(encoding="utf-8")))
             write_report(results)
 
 

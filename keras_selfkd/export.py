@@ -158,7 +158,7 @@ def export_saved_model(model_or_student, path, preprocess=None, batch_size=None)
     signature = input_signature(model, batch_size)
     samples = sample_images(model, None, CHECKED_IMAGES)
     with whole(path) as staged:
-        model.export(staged, verbose=False, input_signature=signature)
+        model.export(str(staged), verbose=False, input_signature=signature)
         loaded = tf.saved_model.load(staged)  # It owns the variables that serve reads.
         outputs = in_batches(
             lambda x: loaded.serve(x).numpy(), samples, batch_size or CHECKED_IMAGES

@@ -5,6 +5,7 @@ import importlib
 import pathlib
 import re
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -32,8 +33,12 @@ def write_tflite(model, path, signature, quantize=None, images=None, dtype=None)
             [batch] for batch in whole_batches(images, signature[0].shape[0] or 1)
         )
     try:
-        model.export(
-            path, format="litert", verbose=False, input_signature=signature, **options
+        with_batch_size(model, signature).export(
+            str(path),  # Keras 3.13 takes no path object.
+            format="litert",
+            verbose=False,
+            input_signature=signature,
+            **options,
         )
     except Exception as error:
         message = str(error)
@@ -183,6 +188,13 @@ def _converter_options(quantize, dtype):
         options["inference_input_type"] = tf.as_dtype(dtype)
         options["inference_output_type"] = tf.as_dtype(dtype)
     return options
+
+
+def with_batch_size(model, signature):
+    """The model on an input of the signature's shape; Keras 3.13 reads no signature."""
+    entry = signature[0]
+    images = keras.Input(batch_shape=entry.shape, dtype=entry.dtype, name=entry.name)
+    return keras.Model(images, model(images), name=model.name)
 
 
 def _explain(operators, message):

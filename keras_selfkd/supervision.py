@@ -45,8 +45,9 @@ class Supervision:
 
     def __call__(self, y, logits):
         # As `Loss.__call__` does: labels and logits in the loss's dtype.
-        y = ops.convert_to_tensor(y, dtype="float32")
-        return self.per_example(y, ops.convert_to_tensor(logits, dtype="float32"))
+        dtype = keras.config.floatx()
+        y = ops.convert_to_tensor(y, dtype=dtype)
+        return self.per_example(y, ops.convert_to_tensor(logits, dtype=dtype))
 
     def valid_pixels(self, y, logits):
         """Mask `(batch, height, width)` of the pixels that are not void, or `None`."""
@@ -104,16 +105,17 @@ class Supervision:
             sample_weight: `None`, `(batch,)` or `(batch, height, width)` weights.
             valid: `None` or a `(batch, height, width)` mask for values of that shape.
         """
-        values = ops.cast(values, "float32")
+        dtype = keras.config.floatx()
+        values = ops.cast(values, dtype)
         if not values.shape.rank:
             return values / replica_count()
         # Keras's own order of operations, so that plain training agrees bit for bit.
         counted = ops.ones_like(values)
         if valid is not None and values.shape.rank == 3:
-            counted = ops.cast(valid, "float32")
+            counted = ops.cast(valid, dtype)
             values = ops.where(valid, values, 0.0)
         if sample_weight is not None:
-            weight = fit_weight(ops.cast(sample_weight, "float32"), values.shape.rank)
+            weight = fit_weight(ops.cast(sample_weight, dtype), values.shape.rank)
             values = values * weight
             if self.reduction == "mean_with_sample_weight":
                 counted = counted * weight

@@ -1,5 +1,6 @@
 """Prediction heads of self-teachers; the one place that tells classes from pixels."""
 
+import keras
 from keras import layers, ops
 
 from keras_selfkd.networks.bifpn import conv_bn_relu
@@ -21,14 +22,14 @@ def prediction_head(features, logits, sync=False):
         sync: Boolean, whether replicas share their BatchNorm statistics.
 
     Returns:
-        Symbolic logits of the student's shape, float32.
+        Symbolic logits of the student's shape, in full precision (float32).
     """
-    classes = logits.shape[-1]
+    classes, full = logits.shape[-1], keras.config.floatx()
     if not is_dense(logits):
         pooled = layers.GlobalAveragePooling2D(name="pool")(features[-1])
-        return layers.Dense(classes, dtype="float32", name="logits")(pooled)
+        return layers.Dense(classes, dtype=full, name="logits")(pooled)
     x = conv_bn_relu(features[0], 256, "head", sync, kernel_size=3)
-    x = layers.Conv2D(classes, 3, padding="same", dtype="float32", name="logits")(x)
+    x = layers.Conv2D(classes, 3, padding="same", dtype=full, name="logits")(x)
     if x.shape[1:3] == logits.shape[1:3]:
         return x
     return ops.image.resize(x, logits.shape[1:3], interpolation="bilinear")
