@@ -14,13 +14,13 @@ help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
 demo: $(VENV)/.examples  ## train a small network with and without self-distillation
-	$(BIN)/python -m examples.train_classifier
+	$(BIN)/python -m examples.train_classifier --overwrite
 
 test: $(VENV)/.dev  ## every test but the slow ones, and the docstring examples
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-slow: $(VENV)/.dev  ## large students, several processes, fresh installs
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 -m slow
 
 lint: $(VENV)/.dev  ## style and formatting
 	$(BIN)/ruff check .

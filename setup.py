@@ -14,12 +14,24 @@ KERAS_CV = ["keras-cv>=0.9"]
 EXAMPLES = [
     "absl-py>=2.1",
     "ai-edge-litert>=1.2",
+    # TFDS 4.9 imports it to prepare a data set, but does not ask for it.
+    "importlib-resources>=6.0",
     "pillow>=10.3",
     "scikit-learn>=1.5",
-    "tensorflow-datasets>=4.9.7",
+    # TFDS needs a TensorFlow that lets protobuf be as new as its metadata's, and
+    # before 4.9.10 it fails with such a protobuf.
+    "tensorflow>=2.20",
+    "tensorflow-datasets>=4.9.10",
     *PLOTS,
 ]
-DEV = ["pytest>=8.2", "ruff>=0.11", *EXAMPLES, *KERAS_HUB, *KERAS_CV]
+DEV = [
+    "pytest>=8.2",
+    "pytest-xdist>=3.6",
+    "ruff>=0.17",
+    *EXAMPLES,
+    *KERAS_HUB,
+    *KERAS_CV,
+]
 
 
 def version():

@@ -34,6 +34,7 @@ flags.DEFINE_integer("epochs", 30, "Epochs of every run.", lower_bound=1)
 flags.DEFINE_string(
     "run_dir", "benchmarks/cifar100_runs", "Where finished runs are kept."
 )
+flags.DEFINE_bool("readme", False, "Write the table into README.md as well.")
 flags.DEFINE_string("output", "benchmarks/cifar100", "Table and picture, no suffix.")
 
 TEST_EVERY = 5
@@ -101,6 +102,8 @@ def table(results):
     ]
     for leg in LEGS:
         runs = [r for r in results if r["leg"] == leg]
+        if not runs:
+            continue
         accuracies = [100 * r["accuracy"] for r in runs]
         gains = [ours - base for ours, base in zip(accuracies, plain, strict=False)]
         columns = {
@@ -140,6 +143,8 @@ def write_report(results):
         "CIFAR-100, first 100 images a class",
         "test accuracy, % (mean, and range over the seeds)",
     )
+    if FLAGS.readme:
+        reports.write_into_readme("cifar100", f"{table(results)}\n")
     print(text)
 
 

@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import pathlib
 import platform
 import statistics
 
@@ -17,6 +18,15 @@ def write_text(path, text):
     """Writes a text file, whole or not at all."""
     with whole(path) as staged:
         staged.write_text(text, encoding="utf-8")
+
+
+def write_into_readme(name, text):
+    """Replaces what stands in README.md between the markers of `name`."""
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    readme = pathlib.Path("README.md")
+    before, rest = readme.read_text(encoding="utf-8").split(begin)
+    after = rest.split(end)[1]
+    write_text(readme, f"{before}{begin}{text}{end}{after}")
 
 
 def machine():

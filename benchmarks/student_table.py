@@ -14,7 +14,7 @@ import warnings
 import keras
 from absl import app
 
-from benchmarks.reports import write_text
+from benchmarks.reports import write_into_readme, write_text
 from examples.students import build_student
 from keras_selfkd import FRSKD
 from keras_selfkd.graph import run_layers
@@ -39,7 +39,6 @@ STUDENTS = {
     "keras_cv:ResNetV2Backbone": 96,
     "keras_cv:MobileNetV3Backbone": 96,
 }
-MARKERS = ("<!-- students: begin -->", "<!-- students: end -->")
 HEADER = """\
 | student | input | taps: size x channels | parameters, width 2 | 64 channels \
 | multiply-adds, width 2 | 64 channels |
@@ -102,10 +101,7 @@ def main(_):
         table += line
     note = "Written by `python -m benchmarks.student_table`.\n\n"
     write_text(pathlib.Path("benchmarks/students.md"), f"# Students\n\n{note}{table}")
-    readme = pathlib.Path("README.md")
-    before, rest = readme.read_text(encoding="utf-8").split(MARKERS[0])
-    after = rest.split(MARKERS[1])[1]
-    write_text(readme, f"{before}{MARKERS[0]}\n{table}{MARKERS[1]}{after}")
+    write_into_readme("students", table)
 
 
 if __name__ == "__main__":

@@ -68,9 +68,9 @@ class FRSKD(Method):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_serializable(feature_loss)
         if feature_weight is None:
             feature_weight = default_weight(feature_loss)
-        check_serializable(feature_loss)
         check_positive(
             temperature=temperature, width=width, depth=depth, repeats=repeats
         )
@@ -173,10 +173,10 @@ def default_weight(feature_loss):
 
 
 def check_serializable(feature_loss):
-    is_layer = isinstance(feature_loss, keras.layers.Layer)
-    if not is_layer and not keras.saving.get_registered_name(feature_loss) != getattr(
-        feature_loss, "__name__", None
-    ):
+    if isinstance(feature_loss, keras.layers.Layer):
+        return
+    name = getattr(feature_loss, "__name__", None)
+    if name is None or keras.saving.get_registered_name(feature_loss) == name:
         raise ValueError(
             "The feature loss must be registered, so that the model can be saved. "
             "Decorate it with `@keras_selfkd.losses.feature_loss(default_weight=...)` "

@@ -27,7 +27,7 @@ class Case(NamedTuple):
 CASES = {
     "supervised": Case(Supervised),
     "frskd": Case(
-        lambda: FRSKD(width=1),
+        lambda: FRSKD(width=1, depth=1),
         ("soft_label", "feature"),
         lambda method: method.self_teacher.trainable_variables,
     ),
@@ -39,7 +39,6 @@ CASES = {
             feature_loss=normalized_mse,
             channels=5,
             depth=1,
-            repeats=2,
         ),
         ("soft_label", "feature"),
         lambda method: method.self_teacher.trainable_variables,
@@ -50,6 +49,7 @@ STUDENTS = {
     "pixel": (toys.segmenter, toys.pixel_data),
     "nested": (toys.nested_classifier, toys.class_data),
 }
+CLASS_AND_SLOWLY_PIXEL = ["class", pytest.param("pixel", marks=pytest.mark.slow)]
 # The toys are so small that every self-teacher is larger; the warning has its test.
 pytestmark = pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning")
 
@@ -246,7 +246,7 @@ def test_zero_weight_means_no_gradient(case):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-@pytest.mark.parametrize("student", ["class", "pixel"])
+@pytest.mark.parametrize("student", CLASS_AND_SLOWLY_PIXEL)
 def test_finite_in_mixed_precision(case, student, policy, tmp_path):
     keras.config.set_dtype_policy(policy)
     try:
@@ -264,6 +264,7 @@ def test_finite_in_mixed_precision(case, student, policy, tmp_path):
             assert layer.dtype_policy.name == policy, layer.path
 
 
+@pytest.mark.slow
 def test_xla_compiles(case):
     model, data = build(case, compile_options={"jit_compile": True})
     if not model.supports_jit:
@@ -274,7 +275,7 @@ def test_xla_compiles(case):
     assert np.all(np.isfinite(history["loss"]))
 
 
-@pytest.mark.parametrize("student", ["class", "pixel"])
+@pytest.mark.parametrize("student", CLASS_AND_SLOWLY_PIXEL)
 def test_several_steps_an_execution(case, student):
     model, data = build(case, student, compile_options={"steps_per_execution": 2})
     history = model.fit(*data, batch_size=6, epochs=2, verbose=0).history
@@ -282,7 +283,7 @@ def test_several_steps_an_execution(case, student):
     assert int(model.optimizer.iterations) == 6
 
 
-@pytest.mark.parametrize("student", ["class", "pixel"])
+@pytest.mark.parametrize("student", CLASS_AND_SLOWLY_PIXEL)
 def test_gradient_accumulation(case, student):
     optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
     model, (images, labels) = build(case, student, optimizer)
@@ -306,13 +307,15 @@ def test_eager_equals_graph(case):
     for eagerly in (True, False):
         keras.utils.clear_session()
         keras.utils.set_random_seed(1)
-        model, data = build(case, compile_options={"run_eagerly": eagerly})
+        optimizer = keras.optimizers.SGD(0.01)
+        options = {"run_eagerly": eagerly}
+        model, data = build(case, "class", optimizer, compile_options=options)
         fit = model.fit(*data, batch_size=8, epochs=2, shuffle=False, verbose=0)
         histories.append(fit.history["loss"])
     np.testing.assert_allclose(*histories, rtol=1e-4)
 
 
-@pytest.mark.parametrize("student", ["class", "pixel"])
+@pytest.mark.parametrize("student", CLASS_AND_SLOWLY_PIXEL)
 def test_evaluate_and_predict_are_the_students_and_change_nothing(case, student):
     model, (images, labels) = build(case, student)
     model.fit(images, labels, verbose=0)

@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -63,6 +65,23 @@ def test_the_teachers_own_loss_trains_the_student_through_the_taps():
         loss = keras.losses.sparse_categorical_crossentropy(labels, logits, True)
     conv = model.student.get_layer("down1").kernel
     assert float(tf.norm(tape.gradient(loss, conv.value))) > 0.0
+
+
+@pytest.mark.parametrize("create", [toys.classifier, toys.segmenter])
+def test_stacked_pyramids_have_no_dead_branch(create):
+    options = {"channels": 4, "depth": 2, "repeats": 2}
+    model = SelfDistillationModel(create(), FRSKD(**options))
+    data = toys.class_data if create is toys.classifier else toys.pixel_data
+    images, labels = data(4)
+    with tf.GradientTape() as tape:
+        student = model.outputs_of(images, training=True)
+        logits, *_ = model.method.self_teacher(student.features, training=True)
+        loss = keras.losses.sparse_categorical_crossentropy(labels, logits, True)
+    weights = model.method.self_teacher.trainable_variables
+    gradients = tape.gradient(loss, [weight.value for weight in weights])
+    for weight, gradient in zip(weights, gradients, strict=True):
+        assert gradient is not None, weight.path
+        assert float(tf.norm(gradient)) > 0.0, weight.path
 
 
 def test_weights_may_be_schedules():
@@ -165,10 +184,16 @@ def test_error_second_attach():
         SelfDistillationModel(toys.classifier(), method)
 
 
-def test_error_unregistered_feature_loss():
-    with pytest.raises(ValueError, match="feature_loss") as raised:
-        FRSKD(feature_loss=lambda target, prediction, mask=None: 0.0, feature_weight=1)
-    assert "register_keras_serializable" in str(raised.value)
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda target, prediction, mask=None: 0.0,
+        functools.partial(attention_transfer, mask=None),
+    ],
+)
+def test_error_unregistered_feature_loss(function):
+    with pytest.raises(ValueError, match="register_keras_serializable"):
+        FRSKD(feature_loss=function, feature_weight=1.0)
 
 
 def test_error_no_default_weight():

@@ -1,0 +1,155 @@
+"""Scores of trained students, and the table that compares them."""
+
+import json
+import pathlib
+
+import numpy as np
+
+from keras_selfkd.files import whole
+from keras_selfkd.metrics import ExpectedCalibrationError, confidence_interval
+
+_COLUMNS = (
+    "",
+    "test accuracy",
+    "95 % interval",
+    "ECE",
+    "parameters",
+    "LiteRT file",
+    "training",
+)
+
+
+def accuracy(logits, labels):
+    """Returns the share of images, in [0, 1], whose largest logit is their label's."""
+    return float(np.mean(np.argmax(logits, -1) == labels))
+
+
+def score(logits, labels):
+    """Rates the logits of a test set.
+
+    Args:
+        logits: Array `(images, classes)`.
+        labels: Integer array `(images,)`.
+
+    Returns:
+        Dict with `accuracy`, its 95 % `interval` and the `calibration_error`, all in
+        [0, 1], and the number of `images`.
+    """
+    calibration = ExpectedCalibrationError(from_logits=True)
+    calibration.update_state(labels, logits)
+    correct = np.count_nonzero(np.argmax(logits, -1) == labels)
+    return {
+        "accuracy": correct / len(labels),
+        "interval": [float(end) for end in confidence_interval(correct, len(labels))],
+        "calibration_error": float(calibration.result()),
+        "images": len(labels),
+    }
+
+
+def check_same_size(scores):
+    """Refuses students that would not cost the same to deploy.
+
+    Args:
+        scores: Dict from method to its score with `parameters` and, where a file was
+            written, its `bytes`.
+
+    Raises:
+        RuntimeError: If they differ: something of a method stayed in its student.
+    """
+    for what in ("parameters", "bytes"):
+        sizes = {method: score.get(what) for method, score in scores.items()}
+        if len(set(sizes.values())) > 1:
+            raise RuntimeError(
+                "Expected every method to deploy a student of the same size. "
+                f"Received: {what}={sizes}"
+            )
+
+
+def table(scores):
+    """Lays the scores out, a row for each method.
+
+    Args:
+        scores: Dict from method to its score with `parameters`, `seconds` and, where a
+            file was written, its `bytes`.
+
+    Returns:
+        String of several lines.
+
+    Example:
+    >>> plain = {"accuracy": 0.5, "interval": [0.4, 0.6], "calibration_error": 0.1}
+    >>> print(table({"plain": plain | {"parameters": 1000, "seconds": 9.2}}))
+           test accuracy  95 % interval     ECE  parameters  ...
+    plain        50.00 %  40.0 - 60.0 %  0.1000       1,000  ...
+    """
+    rows = [_COLUMNS, *(_cells(method, score) for method, score in scores.items())]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+
+
+def _cells(method, score):
+    low, high = score["interval"]
+    return (
+        method,
+        f"{100 * score['accuracy']:.2f} %",
+        f"{100 * low:.1f} - {100 * high:.1f} %",
+        f"{score['calibration_error']:.4f}",
+        f"{score['parameters']:,}",
+        f"{score['bytes']:,} bytes" if "bytes" in score else "none",
+        f"{score['seconds']:.0f} s",
+    )
+
+
+def verdict(scores):
+    """Says what a method gained, and whether the test set is large enough to tell.
+
+    Args:
+        scores: Dict from method to its score, the baseline first.
+
+    Returns:
+        String of one line.
+    """
+    (plain_name, plain), (name, score) = scores.items()
+    gain = f"{name}: {100 * (score['accuracy'] - plain['accuracy']):+.2f} points"
+    low, high = plain["interval"]
+    if low <= score["accuracy"] <= high:
+        return (
+            f"{gain}, inside the 95 % interval of {plain_name}: too little to tell "
+            f"them apart on {score['images']:,} images."
+        )
+    return f"{gain}, outside the 95 % interval of {plain_name}."
+
+
+def write_result(path, result):
+    """Writes a result as JSON."""
+    with whole(path) as staged:
+        staged.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def report(folder):
+    """Says in words what a finished run's `result.json` holds.
+
+    Args:
+        folder: Path of the run's directory.
+
+    Returns:
+        String of several lines.
+    """
+    folder = pathlib.Path(folder)
+    result = json.loads((folder / "result.json").read_text())
+    lines = [table(result["scores"])]
+    if len(result["scores"]) > 1:
+        lines.append(verdict(result["scores"]))
+    if "litert" in result:
+        litert = result["litert"]
+        lines.append(
+            f"LiteRT file: {100 * litert['accuracy']:.2f} % test accuracy; "
+            f"{litert['agreeing']:,} of {litert['images']:,} predictions agree with "
+            "Keras."
+        )
+    if result["note"]:
+        lines.append(f"{result['note']}: this shows that it runs, not how well.")
+    files = ", ".join(sorted(entry.name for entry in folder.iterdir()))
+    return "\n".join([*lines, f"{folder}/: {files}"])

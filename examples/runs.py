@@ -1,0 +1,147 @@
+"""The directory of a run: claimed for one recipe, resumed by epoch, never mixed."""
+
+import csv
+import pathlib
+import shutil
+
+from keras_selfkd.files import whole
+
+# A run stays the same run wherever its data lies and however much it prints.
+_FREE_FLAGS = ("--data_dir", "--download", "--nodownload", "--verbose")
+
+
+class Run:
+    """A directory with `flags.cfg`, `history.csv` and, until it is done, checkpoints.
+
+    The history has a row for every epoch of every method. A checkpoint carries its
+    epoch in its name, so that no interruption pairs weights with another epoch's
+    number, as it may with `keras.callbacks.BackupAndRestore`.
+
+    Args:
+        path: Path of the directory.
+        note: String that the flags and every row of the history repeat. Defaults to
+            `""`.
+        output: Path of the directory that history and checkpoints are written to, on
+            workers other than the chief. Defaults to `path`.
+    """
+
+    def __init__(self, path, note="", output=None):
+        self.path = pathlib.Path(path)
+        self.note = note
+        self.output = pathlib.Path(output or path)
+        self.history = _read_csv(self.path / "history.csv")
+
+    @property
+    def finished(self):
+        """Whether the results are there."""
+        return (self.path / "result.json").exists()
+
+    def claim(self, flags, resume=False, overwrite=False):
+        """Takes the directory for a recipe, or checks that it already holds this one.
+
+        Args:
+            flags: List of the recipe's flags in command-line form.
+            resume: Boolean, whether to go on where an earlier run stopped.
+            overwrite: Boolean, whether to delete an earlier run.
+
+        Raises:
+            ValueError: If the directory holds another run, or no run at all.
+        """
+        config = self.path / "flags.cfg"
+        if self.path.exists() and any(self.path.iterdir()):
+            if not config.exists():
+                raise ValueError(
+                    "Expected --run_dir to be free or an earlier run. Received: "
+                    f"--run_dir={self.path}, which holds other files"
+                )
+            if resume and not overwrite:
+                _check_same(flags, config)
+                return
+            if not overwrite:
+                state = "a finished" if self.finished else "an interrupted"
+                raise ValueError(
+                    f"{self.path} holds {state} run. Pass --resume to go on with it, "
+                    "--overwrite to replace it or another --run_dir."
+                )
+            shutil.rmtree(self.path)
+        self.history = []
+        with whole(config) as staged:
+            comment = [f"# {self.note}"] if self.note else []
+            staged.write_text("\n".join([*comment, *flags, ""]))
+
+    def rows(self, method):
+        """Returns the history of one method: a dict of its logs for each epoch."""
+        return [row for row in self.history if row["method"] == method]
+
+    def restore(self, model, method):
+        """Loads the last checkpoint of a method, if there is one.
+
+        Args:
+            model: Compiled `keras.Model`; its optimizer's state is restored as well.
+            method: Name of the method.
+
+        Returns:
+            Number of epochs that the weights have seen, 0 without a checkpoint.
+        """
+        checkpoints = sorted(self.path.glob(f"checkpoints/{method}-*.weights.h5"))
+        if not checkpoints:
+            return 0
+        # An optimizer without variables would not take its momentum from the file.
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(checkpoints[-1])
+        return int(checkpoints[-1].name.split(".")[0].rpartition("-")[2])
+
+    def record(self, model, method, epoch, logs):
+        """Writes the history row of an epoch, then the checkpoint that lets it count.
+
+        Args:
+            model: `keras.Model` after the epoch.
+            method: Name of the method.
+            epoch: Number of epochs that the model has seen, from 1 on.
+            logs: Dict of the epoch's logs.
+        """
+        earlier = [
+            row
+            for row in self.history
+            if row["method"] != method or int(row["epoch"]) < epoch
+        ]
+        note = {"note": self.note} if self.note else {}
+        self.history = [*earlier, {**note, "method": method, "epoch": epoch, **logs}]
+        with whole(self.output / "history.csv") as staged:
+            _write_csv(staged, self.history)
+        folder = self.output / "checkpoints"
+        with whole(folder / f"{method}-{epoch:05}.weights.h5") as staged:
+            model.save_weights(staged)
+        for older in sorted(folder.glob(f"{method}-*.weights.h5"))[:-1]:
+            older.unlink()
+
+    def discard_checkpoints(self):
+        """Deletes what only an interrupted run needs."""
+        shutil.rmtree(self.output / "checkpoints", ignore_errors=True)
+
+
+def _check_same(flags, config):
+    lines = config.read_text().splitlines()
+    before = {line for line in lines if not line.startswith(("#", *_FREE_FLAGS))}
+    now = {flag for flag in flags if not flag.startswith(_FREE_FLAGS)}
+    if now != before:
+        raise ValueError(
+            f"{config.parent} was started with {sorted(before - now)}, not with "
+            f"{sorted(now - before)}. Resume it with --flagfile={config} "
+            f"--run_dir={config.parent}, or start another --run_dir."
+        )
+
+
+def _read_csv(path):
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _write_csv(path, rows):
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,104 @@
+"""Students by name: this project's networks, `keras.applications`, hub backbones."""
+
+import difflib
+import functools
+import inspect
+
+import keras
+
+from examples import backbones
+from examples.convnets import (
+    plain_cnn,
+    resnet18,
+    sequential_cnn,
+    small_resnet,
+    thin_resnet18,
+    wide_resnet16_2,
+)
+
+_NETWORKS = (
+    plain_cnn,
+    sequential_cnn,
+    small_resnet,
+    resnet18,
+    thin_resnet18,
+    wide_resnet16_2,
+)
+
+
+def student_builders():
+    """Lists the students that `build_student` knows.
+
+    Returns:
+        Dict from name to a function `(input_shape, classes)` that builds the model.
+        Names of keras-hub and keras-cv start with `keras_hub:` and `keras_cv:`.
+    """
+    return (
+        {function.__name__: function for function in _NETWORKS}
+        | {
+            name: functools.partial(_application, constructor)
+            for name, constructor in vars(keras.applications).items()
+            if inspect.isfunction(constructor)
+        }
+        | backbones.classifier_builders()
+    )
+
+
+def build_student(name, input_shape, classes):
+    """Builds a student by name, with fresh weights and logits as its output.
+
+    Args:
+        name: A network of `examples.convnets` (`"resnet18"`), a model of
+            `keras.applications` (`"MobileNetV3Small"`) or a backbone of keras-hub
+            or keras-cv (`"keras_hub:ResNetBackbone"`; without the prefix keras-hub
+            comes first). Case and underscores don't matter.
+        input_shape: `(height, width, channels)` of the images.
+        classes: Number of classes.
+
+    Returns:
+        A functional `keras.Model` from normalised images to logits.
+
+    Raises:
+        ValueError: If no student has this name.
+        ImportError: If the name needs keras-hub or keras-cv, which isn't installed.
+
+    Example:
+    >>> build_student("small_resnet", (32, 32, 1), classes=10).output.shape
+    (None, 10)
+    """
+    builders = student_builders()
+    known = {}
+    for full_name in builders:
+        known.setdefault(_plain(full_name), full_name)
+        known.setdefault(_plain(full_name.split(":")[-1]), full_name)
+    if _plain(name) not in known:
+        close = difflib.get_close_matches(_plain(name), known, n=3, cutoff=0.3)
+        raise ValueError(
+            "Expected `name` to be a network of examples/convnets.py, a model of "
+            "keras.applications or a keras-hub or keras-cv backbone. The closest "
+            f"names: {[known[match] for match in close]}. Received: name={name!r}"
+        )
+    return builders[known[_plain(name)]](input_shape, classes)
+
+
+def _plain(name):
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def _application(constructor, input_shape, classes):
+    options = {}
+    if "include_preprocessing" in inspect.signature(constructor).parameters:
+        options["include_preprocessing"] = False
+    student = constructor(
+        weights=None,
+        input_shape=input_shape,
+        classes=classes,
+        classifier_activation=None,
+        **options,
+    )
+    # EfficientNet (V1) divides by 255 whatever it is asked. Its input here is
+    # normalised already, and a signal that small drowns in BatchNorm's epsilon.
+    for layer in student.layers:
+        if isinstance(layer, keras.layers.Rescaling):
+            layer.scale, layer.offset = 1.0, 0.0
+    return student

@@ -1,0 +1,229 @@
+"""Trains a small image classifier plainly and by self-distillation, and ships it.
+
+  python -m examples.train_classifier
+
+reads scikit-learn's 1,797 handwritten digits, which come with the package, trains a
+small ResNet on 300 of them, first plainly and then with FRSKD, by one recipe and from
+the same first weights, and compares the two on 1,297 test images. It takes about two
+minutes on 2 CPU cores. Seeds 0, 1 and 2 gave 95.8, 97.0 and 96.9 % plainly, 97.7, 97.5
+and 97.4 % with FRSKD: on so few images a seed alone moves the result by a point.
+
+Weights are those of the last epoch: nothing is chosen on test images. Unlike in the
+FRSKD paper the self-teacher is as wide as the student (--width=1, not 2), and both
+distillation weights rise over the training (--feature_ramp=sigmoid, not none).
+
+Everything goes to runs/<name>/: student.keras, saved_model/ and student.tflite hold the
+student alone, without its self-teacher; baseline.keras and baseline.tflite the plainly
+trained one; history.csv, flags.cfg, result.json and pictures say how it went.
+
+More data and students:
+
+  CIFAR-100 (TFDS downloads it), the first 100 images of each class:
+    python -m examples.train_classifier --dataset=cifar100 --train_per_class=100
+      --student=thin_resnet18 --batch_size=64 --epochs=30
+  your photographs, in folders named after their classes:
+    python -m examples.train_classifier --dataset=folder --data_dir=photos
+      --image_size=96 --student=MobileNetV3Small --channels=64
+  the recipe of the FRSKD paper for CIFAR-100:
+    python -m examples.train_classifier --dataset=cifar100 --student=resnet18
+      --width=2 --feature_ramp=none --batch_size=128 --epochs=200 --schedule=step
+      --weight_decay=1e-4
+  an earlier run once more:
+    python -m examples.train_classifier --flagfile=runs/x/flags.cfg --run_dir=runs/y
+"""
+
+import sys
+
+import keras
+import numpy as np
+from absl import flags
+
+from examples import methods, results, training
+from examples.data import load_data
+from examples.pictures import draw
+from examples.students import build_student
+from keras_selfkd import SelfDistillationModel
+from keras_selfkd.distribution import strategy_by_name
+from keras_selfkd.export import export_saved_model, export_student
+from keras_selfkd.files import whole
+from keras_selfkd.litert import predict_tflite
+
+flags.adopt_module_key_flags(training)
+flags.adopt_module_key_flags(methods)
+
+_DATASET = flags.DEFINE_string(
+    "dataset", "digits", "digits, folder, or any TFDS image classification set."
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Directory of class folders, or of prepared TFDS data sets."
+)
+_DOWNLOAD = flags.DEFINE_bool(
+    "download", True, "Let TFDS download what --data_dir does not hold."
+)
+_TRAIN_PER_CLASS = flags.DEFINE_integer(
+    "train_per_class", None, "First images of each class to train on; by default all."
+)
+_VALIDATION_PER_CLASS = flags.DEFINE_integer(
+    "validation_per_class", 0, "Training images of each class to validate on instead."
+)
+_IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size", None, "Height and width; by default the images' own, or 224."
+)
+_STUDENT = flags.DEFINE_string(
+    "student",
+    "small_resnet",
+    "A function of examples/students.py, a model of keras.applications, or a backbone "
+    "of keras-hub or keras-cv.",
+)
+_TAPS = flags.DEFINE_list(
+    "taps", None, "Layers to distil at, fine to coarse; by default found on their own."
+)
+_EXPORT = flags.DEFINE_bool(
+    "export", True, "Write and check a SavedModel and LiteRT files."
+)
+
+
+def build(method, data, strategy):
+    """Returns a compiled model; every method starts from the same student weights."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(training.SEED.value)
+    steps = training.epochs() * data.steps_per_epoch
+    with strategy.scope():
+        student = build_student(_STUDENT.value, data.image_shape, data.classes)
+        model = SelfDistillationModel(
+            student, methods.build_method(method, steps), taps=_TAPS.value
+        )
+        model.compile(
+            optimizer=training.optimizer(data.steps_per_epoch),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+            steps_per_execution=training.STEPS_PER_EXECUTION.value,
+        )
+    return model
+
+
+def train(method, data, strategy, run):
+    """Returns the model that a method trained, and the seconds it took."""
+    model = build(method, data, strategy)
+    epochs = training.epochs()
+    print(f"\nTraining {_STUDENT.value} with {method}, {epochs} epochs", flush=True)
+    return model, training.fit(model, method, data, run)
+
+
+def ship(student, path, data, labels):
+    """Saves a student, then rates and exports what the file holds.
+
+    Args:
+        student: Trained Keras model.
+        path: Path of the `.keras` file; a LiteRT file gets the same name.
+        data: `examples.data.Data`.
+        labels: Array of the test set's labels.
+
+    Returns:
+        The student's score on the test set, and its logits.
+    """
+    with whole(path) as staged:
+        student.save(staged)
+    student = keras.models.load_model(path)
+    logits = student.predict(data.test, verbose=0)
+    score = results.score(logits, labels) | {"parameters": student.count_params()}
+    if _EXPORT.value:
+        file = path.with_suffix(".tflite")
+        score["bytes"] = export_student(
+            student, file, representative_data=data.test
+        ).bytes
+    return score, logits
+
+
+def check_litert(path, data, labels, logits):
+    """Runs a LiteRT file on the whole test set, beside Keras's logits."""
+    outputs = predict_tflite(path, data.test)
+    agreeing = int(np.sum(np.argmax(outputs, -1) == np.argmax(logits, -1)))
+    accuracy = results.accuracy(outputs, labels)
+    return {"accuracy": accuracy, "agreeing": agreeing, "images": len(labels)}
+
+
+def compare(trained, data, labels, run):
+    """Ships the student of every method; returns their scores and logits by method."""
+    scores, logits = {}, {}
+    for method, (model, seconds) in trained.items():
+        name = "student" if method == methods.METHOD.value else "baseline"
+        path = run.path / f"{name}.keras"
+        scores[method], logits[method] = ship(model.student, path, data, labels)
+        scores[method]["seconds"] = seconds
+    results.check_same_size(scores)
+    return scores, logits
+
+
+def conclude(trained, data, run):
+    """Compares what was trained on the test set and writes all but the history."""
+    labels = np.concatenate([labels for _, labels in data.test])
+    scores, logits = compare(trained, data, labels, run)
+    model, _ = trained[methods.METHOD.value]
+    draw(run, model, data, labels, logits)
+    result = {
+        "note": run.note,
+        "dataset": data.name,
+        "images": data.examples,
+        "student": _STUDENT.value,
+        "epochs": training.epochs(),
+        "seed": training.SEED.value,
+        "labels": list(data.label_names),
+        "mean": data.mean.tolist(),
+        "std": data.std.tolist(),
+        "scores": scores,
+    }
+    if _EXPORT.value:
+        export_saved_model(run.path / "student.keras", run.path / "saved_model")
+        file = run.path / "student.tflite"
+        result["litert"] = check_litert(
+            file, data, labels, logits[methods.METHOD.value]
+        )
+    results.write_result(run.path / "result.json", result)
+    run.discard_checkpoints()
+
+
+def prepare():
+    """Reads the data and claims the run directory, once all flags are known to fit."""
+    keras.config.set_dtype_policy(training.MIXED_PRECISION.value)
+    strategy = strategy_by_name(training.STRATEGY.value)
+    data = load_data(
+        _DATASET.value,
+        data_dir=_DATA_DIR.value,
+        train_per_class=_TRAIN_PER_CLASS.value,
+        validation_per_class=_VALIDATION_PER_CLASS.value,
+        batch_size=training.BATCH_SIZE.value,
+        image_size=_IMAGE_SIZE.value,
+        seed=training.SEED.value,
+        fast=training.FAST.value,
+        download=_DOWNLOAD.value,
+    )
+    build(methods.METHOD.value, data, strategy)
+    student = _STUDENT.value.replace(":", "_")
+    name = f"{data.name}-{student}-{methods.METHOD.value}"
+    module = flags.FLAGS.find_module_defining_flag(_DATASET.name)
+    run = training.open_run(name, module, strategy.extended.should_checkpoint)
+    return data, strategy, run
+
+
+def main(argv):
+    if argv[1:]:
+        sys.exit(f"Expected flags only. Received: {' '.join(argv[1:])}")
+    try:
+        data, strategy, run = prepare()
+    except (ValueError, ImportError) as error:
+        sys.exit(f"train_classifier: {error}")
+    if not (training.RESUME.value and run.finished):
+        trained = {
+            method: train(method, data, strategy, run)
+            for method in methods.methods_to_train()
+        }
+        if not strategy.extended.should_checkpoint:
+            run.discard_checkpoints()
+            return
+        conclude(trained, data, run)
+    print(f"\n{results.report(run.path)}")
+
+
+if __name__ == "__main__":
+    training.start(main)

@@ -1,0 +1,177 @@
+"""What every runner shares: the flags of its recipe, and a fit that is recorded."""
+
+import pathlib
+import sys
+import tempfile
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags, logging
+
+from examples.optimizers import SGDWithL2, learning_rate_schedule
+from examples.runs import Run
+
+FAST_NOTE = "FAST"
+FAST_EPOCHS = 2
+
+EPOCHS = flags.DEFINE_integer("epochs", 40, "Passes over the data.", lower_bound=1)
+BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 32, "Images of a step, all replicas together.", lower_bound=1
+)
+LEARNING_RATE = flags.DEFINE_float(
+    "learning_rate", 0.1, "Highest learning rate of SGD.", lower_bound=0.0
+)
+SCHEDULE = flags.DEFINE_enum(
+    "schedule",
+    "cosine",
+    ["constant", "cosine", "step"],
+    "Learning rate over time; step: a tenth after 50 % and again after 75 %.",
+)
+WARMUP_EPOCHS = flags.DEFINE_integer(
+    "warmup_epochs", 0, "Epochs of linear rise to the learning rate.", lower_bound=0
+)
+MOMENTUM = flags.DEFINE_float("momentum", 0.9, "Momentum of SGD.", lower_bound=0.0)
+NESTEROV = flags.DEFINE_bool("nesterov", False, "Nesterov momentum.")
+WEIGHT_DECAY = flags.DEFINE_float(
+    "weight_decay", 5e-4, "L2 of all weights, added to the gradients.", lower_bound=0.0
+)
+SEED = flags.DEFINE_integer("seed", 0, "Decides first weights, order and crops.")
+MIXED_PRECISION = flags.DEFINE_enum(
+    "mixed_precision",
+    "float32",
+    ["float32", "mixed_bfloat16", "mixed_float16"],
+    "Keras dtype policy of the training; exported files are float32.",
+)
+STRATEGY = flags.DEFINE_enum(
+    "strategy",
+    "none",
+    ["none", "mirrored", "multi_worker"],
+    "Training on one device, all of this machine's, or those in TF_CONFIG.",
+)
+STEPS_PER_EXECUTION = flags.DEFINE_integer(
+    "steps_per_execution", 1, "Steps of one call into TensorFlow.", lower_bound=1
+)
+RUN_DIR = flags.DEFINE_string(
+    "run_dir", None, "Directory of all that is written; by default under runs/."
+)
+RESUME = flags.DEFINE_bool(
+    "resume", False, "Go on after the last whole epoch of an interrupted run."
+)
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier run.")
+FAST = flags.DEFINE_bool(
+    "fast", False, f"Few images and {FAST_EPOCHS} epochs through the same path."
+)
+VERBOSE = flags.DEFINE_integer(
+    "verbose", 1, "0: silent, 1: progress bars, 2: one line an epoch."
+)
+
+
+def start(main):
+    """Runs a runner's `main(argv)` without the progress notes of TensorFlow."""
+
+    def quiet(argv):
+        logging.set_verbosity(logging.WARNING)
+        tf.get_logger().setLevel("WARNING")
+        main(argv)
+
+    app.run(quiet)
+
+
+def epochs():
+    """Returns the number of epochs, which `--fast` limits."""
+    return min(EPOCHS.value, FAST_EPOCHS) if FAST.value else EPOCHS.value
+
+
+def optimizer(steps_per_epoch):
+    """Returns the optimizer of the recipe, SGD with a learning-rate schedule."""
+    warmup_epochs = min(WARMUP_EPOCHS.value, 1) if FAST.value else WARMUP_EPOCHS.value
+    rate = learning_rate_schedule(
+        SCHEDULE.value,
+        peak=LEARNING_RATE.value,
+        steps=epochs() * steps_per_epoch,
+        warmup_steps=warmup_epochs * steps_per_epoch,
+    )
+    return SGDWithL2(
+        rate, momentum=MOMENTUM.value, nesterov=NESTEROV.value, l2=WEIGHT_DECAY.value
+    )
+
+
+def open_run(name, module, is_chief=True):
+    """Returns the `Run` that the flags ask for, its directory claimed by the chief.
+
+    Args:
+        name: Name of the run, used where `--run_dir` is not given.
+        module: Name of the runner's module as absl knows it.
+        is_chief: Boolean; workers other than the chief write to a scratch directory.
+            Defaults to `True`.
+    """
+    note = FAST_NOTE if FAST.value else ""
+    name = f"{name}-fast" if FAST.value else name
+    path = pathlib.Path(RUN_DIR.value or f"runs/{name}")
+    if not is_chief:
+        return Run(path, note, output=tempfile.mkdtemp())
+    run = Run(path, note)
+    run.claim(recipe(module), RESUME.value, OVERWRITE.value)
+    return run
+
+
+def recipe(module):
+    """Returns a runner's flags in command-line form, all but where it writes."""
+    places = (RUN_DIR.name, RESUME.name, OVERWRITE.name)
+    settings = flags.FLAGS.get_key_flags_for_module(module)
+    lines = (flag.serialize() for flag in settings if flag.name not in places)
+    return sorted(line for line in lines if line)
+
+
+def fit(model, method, data, run):
+    """Trains a compiled model from where its run stands to the last epoch.
+
+    Args:
+        model: Compiled `keras.Model`.
+        method: Name of the method, for the history and the checkpoints.
+        data: `examples.data.Data`.
+        run: `Run` that records every epoch.
+
+    Returns:
+        Seconds of all epochs, those before an interruption included.
+    """
+    seen = run.restore(model, method) if RESUME.value else 0
+    model.fit(
+        data.train(seen),
+        steps_per_epoch=data.steps_per_epoch,
+        validation_data=data.validation,
+        initial_epoch=seen,
+        epochs=epochs(),
+        callbacks=[keras.callbacks.TerminateOnNaN(), Recorder(run, method)],
+        shuffle=False,  # The data shuffles itself, differently in each epoch.
+        verbose=VERBOSE.value,
+    )
+    return sum(float(row["seconds"]) for row in run.rows(method))
+
+
+class Recorder(keras.callbacks.Callback):
+    """Records each epoch in a run, and ends the program when the loss diverges."""
+
+    def __init__(self, run, method):
+        super().__init__()
+        self.run = run
+        self.method = method
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the clock."""
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes the epoch, unless its loss is not finite."""
+        if not np.isfinite(logs["loss"]):
+            terms = ", ".join(f"{name} {value:.4g}" for name, value in logs.items())
+            sys.exit(
+                f"Training with {self.method} diverged in epoch {epoch + 1} ({terms}). "
+                "Lower --learning_rate or raise --warmup_epochs."
+            )
+        seconds = round(time.perf_counter() - self.start, 3)
+        self.run.record(
+            self.model, self.method, epoch + 1, {"seconds": seconds, **logs}
+        )

@@ -1,0 +1,38 @@
+"""Starting the runner in a test, and reading what it wrote."""
+
+import csv
+import pathlib
+import sys
+
+import keras
+import numpy as np
+from absl import flags
+from absl.testing import flagsaver
+
+from examples import train_classifier
+
+ROOT = pathlib.Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "examples.train_classifier"]
+
+
+def run_main(*arguments):
+    """Runs the runner in this process."""
+    with flagsaver.flagsaver():
+        argv = flags.FLAGS(["train_classifier", "--verbose=0", *arguments])
+        train_classifier.main(argv)
+
+
+def history(folder):
+    """The rows of a run without their times, which no two runs share."""
+    with (folder / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def assert_same_run(folder, expected):
+    assert history(folder) == history(expected)
+    for name in ("student.keras", "baseline.keras"):
+        ours = keras.models.load_model(folder / name)
+        theirs = keras.models.load_model(expected / name)
+        for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)

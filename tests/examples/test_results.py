@@ -1,0 +1,92 @@
+import json
+
+import numpy as np
+import pytest
+
+from examples import results
+
+LOGITS = np.log(np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]]))
+
+
+def scores(**others):
+    plain = {
+        "accuracy": 0.5,
+        "interval": [0.4, 0.6],
+        "calibration_error": 0.01234,
+        "images": 100,
+        "parameters": 78426,
+        "bytes": 318756,
+        "seconds": 12.6,
+    }
+    return {"supervised": plain, "frskd": plain | others}
+
+
+def test_score_of_four_images_by_hand():
+    score = results.score(LOGITS, np.array([0, 1, 1, 0]))
+    assert score["accuracy"] == 0.75
+    assert score["images"] == 4
+    # Wilson: (p + z2/2n -+ z sqrt(p(1-p)/n + z2/4n2)) / (1 + z2/n), z = 1.95996.
+    assert score["interval"] == pytest.approx([0.30064, 0.95441], abs=1e-5)
+    # Confidences .9, .8, .7, .6, each in a bin of its own; the second is wrong.
+    error = (0.1 + 0.8 + 0.3 + 0.4) / 4
+    assert score["calibration_error"] == pytest.approx(error, abs=1e-6)
+    json.dumps(score)
+
+
+def test_table_has_a_row_for_each_method():
+    header, plain, frskd = results.table(scores(accuracy=0.625)).splitlines()
+    assert " ".join(header.split()) == (
+        "test accuracy 95 % interval ECE parameters LiteRT file training"
+    )
+    assert " ".join(plain.split()) == (
+        "supervised 50.00 % 40.0 - 60.0 % 0.0123 78,426 318,756 bytes 13 s"
+    )
+    assert " ".join(frskd.split()).startswith("frskd 62.50 %")
+    assert len(header) == len(plain) == len(frskd) < 100
+
+
+def test_table_of_a_run_without_export_says_so():
+    plain = scores()["supervised"]
+    del plain["bytes"]
+    assert " none " in results.table({"supervised": plain})
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "expected"),
+    [
+        (0.59, "frskd: +9.00 points, inside the 95 % interval of supervised: too lit"),
+        (0.61, "frskd: +11.00 points, outside the 95 % interval of supervised."),
+        (0.40, "frskd: -10.00 points, inside the 95 %"),
+        (0.39, "frskd: -11.00 points, outside the 95 %"),
+    ],
+)
+def test_verdict_says_whether_the_test_set_can_tell(accuracy, expected):
+    assert results.verdict(scores(accuracy=accuracy)).startswith(expected)
+
+
+@pytest.mark.parametrize("what", ["parameters", "bytes"])
+def test_students_of_different_size_are_refused(what):
+    results.check_same_size(scores())
+    with pytest.raises(RuntimeError, match=f"same size. Received: {what}="):
+        results.check_same_size(scores(**{what: 1}))
+
+
+def test_report_reads_what_was_written(tmp_path):
+    result = {
+        "note": "FAST",
+        "scores": scores(),
+        "litert": {"accuracy": 0.5, "agreeing": 1297, "images": 1300},
+    }
+    results.write_result(tmp_path / "result.json", result)
+    report = results.report(tmp_path)
+    assert "\nFAST: this shows that it runs, not how well.\n" in report
+    assert results.table(scores()) in report
+    assert results.verdict(scores()) in report
+    assert "50.00 % test accuracy; 1,297 of 1,300 predictions agree" in report
+    assert report.endswith(f"{tmp_path}/: result.json")
+
+
+def test_report_of_one_method_compares_nothing(tmp_path):
+    result = {"note": "", "scores": {"supervised": scores()["supervised"]}}
+    results.write_result(tmp_path / "result.json", result)
+    assert "points" not in results.report(tmp_path)

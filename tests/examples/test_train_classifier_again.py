@@ -1,0 +1,101 @@
+"""The runner run twice: repeated, resumed, killed, and by two workers at once."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from examples.runs import Run
+from tests.examples.runner import COMMAND, ROOT, assert_same_run, run_main
+
+TINY = ("--epochs=4", "--batch_size=50", "--train_per_class=10", "--noexport")
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory):
+    """A run of four epochs that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    run_main(*TINY, f"--run_dir={folder}")
+    return folder
+
+
+def test_flagfile_repeats_a_run_exactly(tiny_run, tmp_path):
+    flagfile = f"--flagfile={tiny_run / 'flags.cfg'}"
+    run_main(flagfile, f"--run_dir={tmp_path / 'again'}")
+    assert_same_run(tmp_path / "again", tiny_run)
+    assert (tmp_path / "again" / "flags.cfg").read_text() == (
+        (tiny_run / "flags.cfg").read_text()
+    )
+
+
+def test_resuming_an_interrupted_run_gives_the_same_run(
+    tiny_run, tmp_path, monkeypatch
+):
+    folder, record = tmp_path / "resumed", Run.record
+
+    def interrupted(run, model, method, epoch, logs):
+        if (method, epoch) == ("frskd", 3):
+            raise KeyboardInterrupt
+        record(run, model, method, epoch, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "record", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_main(*TINY, f"--run_dir={folder}")
+    assert not (folder / "result.json").exists()
+    run_main(f"--flagfile={folder / 'flags.cfg'}", f"--run_dir={folder}", "--resume")
+    assert_same_run(folder, tiny_run)
+    assert not (folder / "checkpoints").exists()
+
+
+def test_resuming_a_finished_run_only_prints_its_table(tiny_run, capsys):
+    before = {file: file.stat().st_mtime_ns for file in tiny_run.rglob("*")}
+    run_main(*TINY, f"--run_dir={tiny_run}", "--resume")
+    output = capsys.readouterr().out
+    assert "Training" not in output
+    assert "test accuracy" in output
+    assert {file: file.stat().st_mtime_ns for file in tiny_run.rglob("*")} == before
+
+
+@pytest.mark.slow
+def test_a_killed_process_resumes_bit_for_bit(tmp_path):
+    arguments = ["--epochs=6", "--batch_size=50", "--noexport", "--verbose=0"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    quiet = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([*COMMAND, *arguments, f"--run_dir={whole}"], check=True, **quiet)
+    process = subprocess.Popen([*COMMAND, *arguments, f"--run_dir={killed}"], **quiet)
+    while not list(killed.glob("checkpoints/frskd-*")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    resume = [f"--flagfile={killed / 'flags.cfg'}", f"--run_dir={killed}", "--resume"]
+    subprocess.run([*COMMAND, *resume], check=True, **quiet)
+    assert_same_run(killed, whole)
+
+
+@pytest.mark.slow
+def test_two_workers_train_and_the_chief_writes(tmp_path):
+    cluster = {"worker": ["127.0.0.1:23451", "127.0.0.1:23452"]}
+    folder = tmp_path / "run"
+    arguments = ["--fast", "--strategy=multi_worker", f"--run_dir={folder}"]
+    workers = [
+        subprocess.Popen(
+            [*COMMAND, *arguments],
+            cwd=ROOT,
+            env=os.environ
+            | {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for task in ({"type": "worker", "index": index} for index in (0, 1))
+    ]
+    outputs = [worker.communicate(timeout=600)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], outputs
+    assert "predictions agree with Keras" in outputs[0]
+    assert "test accuracy" not in outputs[1]
+    assert (folder / "student.tflite").exists()

@@ -1,0 +1,127 @@
+import keras
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from examples import training
+from examples.runs import Run
+
+
+@pytest.fixture
+def parse():
+    """Parses flags for the length of a test."""
+    with flagsaver.flagsaver():
+        yield lambda *arguments: flags.FLAGS(["prog", *arguments])
+
+
+class Constant:
+    """Data whose every batch is the same, and that remembers where it began."""
+
+    steps_per_epoch = 2
+    validation = None
+
+    def __init__(self, target=1.0):
+        self.target = target
+        self.began = []
+
+    def train(self, first_epoch):
+        self.began.append(first_epoch)
+        while True:
+            yield np.ones((4, 3)), np.full((4, 1), self.target)
+
+
+def fitted(run, data):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "mse")
+    return model, training.fit(model, "frskd", data, run)
+
+
+def test_a_trial_is_short_whatever_the_recipe(parse):
+    parse("--epochs=200", "--warmup_epochs=5", "--fast")
+    assert training.epochs() == 2
+    rate = training.optimizer(steps_per_epoch=10)._learning_rate
+    assert rate.warmup_steps == 10
+
+
+def test_optimizer_is_the_recipe(parse):
+    parse("--learning_rate=0.2", "--momentum=0.8", "--nesterov", "--weight_decay=1e-3")
+    optimizer = training.optimizer(steps_per_epoch=5)
+    assert (optimizer.momentum, optimizer.nesterov, optimizer.l2) == (0.8, True, 1e-3)
+    steps = training.epochs() * 5
+    rates = [float(optimizer._learning_rate(step)) for step in (0, steps / 2, steps)]
+    assert rates == pytest.approx([0.2, 0.1, 0.0], abs=1e-6)
+
+
+def test_recipe_is_all_flags_but_where_the_run_is(parse):
+    parse("--run_dir=elsewhere", "--resume", "--overwrite", "--epochs=7", "--nesterov")
+    lines = training.recipe(training.__name__)
+    assert "--epochs=7" in lines
+    assert "--nesterov" in lines
+    assert not [line for line in lines if line.startswith(("--run", "--res", "--ov"))]
+
+
+def test_recipe_parses_to_itself(parse):
+    parse("--seed=3", "--weight_decay=0.1", "--schedule=step", "--fast")
+    lines = training.recipe(training.__name__)
+    parse("--seed=4")
+    parse(*lines)
+    assert training.recipe(training.__name__) == lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path", "note"),
+    [([], "runs/name", ""), (["--fast"], "runs/name-fast", "FAST")],
+)
+def test_runs_lie_under_runs(parse, tmp_path, monkeypatch, arguments, path, note):
+    monkeypatch.chdir(tmp_path)
+    parse(*arguments)
+    run = training.open_run("name", training.__name__)
+    assert (str(run.path), run.note) == (path, note)
+    assert (tmp_path / path / "flags.cfg").exists()
+
+
+def test_a_worker_claims_nothing(parse, tmp_path):
+    parse(f"--run_dir={tmp_path / 'run'}")
+    run = training.open_run("name", training.__name__, is_chief=False)
+    assert not run.path.exists()
+    assert run.output.is_dir()
+
+
+def test_fit_records_every_epoch_and_adds_up_their_seconds(parse, tmp_path):
+    parse("--epochs=3", "--verbose=0")
+    run = Run(tmp_path)
+    _, seconds = fitted(run, Constant())
+    rows = run.rows("frskd")
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[2]["loss"] < rows[0]["loss"]
+    assert seconds == pytest.approx(sum(row["seconds"] for row in rows))
+
+
+def test_fit_goes_on_with_the_data_of_the_next_epoch(parse, tmp_path):
+    parse("--epochs=4", "--verbose=0")
+    expected, _ = fitted(Run(tmp_path / "whole"), Constant())
+    parse("--epochs=2")
+    _, first = fitted(Run(tmp_path / "parts"), Constant())
+    parse("--epochs=4", "--resume")
+    data = Constant()
+    resumed, seconds = fitted(Run(tmp_path / "parts"), data)
+    assert data.began == [2]
+    assert seconds > first
+    np.testing.assert_array_equal(resumed.get_weights()[0], expected.get_weights()[0])
+
+
+def test_fit_without_resume_ignores_checkpoints(parse, tmp_path):
+    parse("--epochs=1", "--verbose=0")
+    fitted(Run(tmp_path), Constant())
+    data = Constant()
+    fitted(Run(tmp_path), data)
+    assert data.began == [0]
+
+
+def test_a_loss_that_is_not_finite_ends_the_program(parse, tmp_path):
+    parse("--epochs=3", "--verbose=0")
+    with pytest.raises(SystemExit, match=r"frskd diverged in epoch 1 \(loss inf"):
+        fitted(Run(tmp_path), Constant(target=1e30))
+    assert not (tmp_path / "history.csv").exists()

@@ -1,0 +1,183 @@
+import ast
+import importlib.metadata
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+import keras_selfkd
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+OWN = ("keras_selfkd", "examples", "benchmarks", "tests")
+
+
+def run(*command, **options):
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+@pytest.fixture
+def setup_arguments(tmp_path):
+    """What setup.py hands to setuptools beside a package that cannot be imported."""
+    shutil.copy(ROOT / "setup.py", tmp_path)
+    package = tmp_path / "keras_selfkd"
+    package.mkdir()
+    (package / "__init__.py").write_text('raise ImportError\n__version__ = "1.2.3"\n')
+    shutil.copytree(package, tmp_path / "keras_selfkd" / "methods")
+    shutil.copytree(package, tmp_path / "examples")
+    shutil.copytree(package, tmp_path / "tests")
+    code = (
+        "import runpy, setuptools; setuptools.setup = lambda **k: print(repr(k)); "
+        "runpy.run_path('setup.py')"
+    )
+    result = run(sys.executable, "-c", code, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    return ast.literal_eval(result.stdout)
+
+
+def module_of(requirement):
+    others = {"absl-py": "absl", "pillow": "PIL", "scikit-learn": "sklearn"}
+    return others.get(requirement, requirement.replace("-", "_"))
+
+
+def names(requirements):
+    return {re.split(r"[<>=]", requirement)[0] for requirement in requirements}
+
+
+def test_the_package_imports_without_any_extra(setup_arguments):
+    extras = names(setup_arguments["extras_require"]["dev"])
+    # None in sys.modules makes an import fail as if nothing were installed.
+    absent = dict.fromkeys(map(module_of, extras - {"absl-py"}))
+    code = f"import sys; sys.modules.update({absent}); import keras_selfkd"
+    result = run(sys.executable, "-c", code, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_public_name_exists_and_is_documented():
+    undocumented = [
+        name for name in keras_selfkd.__all__ if not getattr(keras_selfkd, name).__doc__
+    ]
+    assert undocumented == []
+
+
+def test_version_is_read_without_importing_the_package(setup_arguments):
+    assert setup_arguments["version"] == "1.2.3"
+
+
+def test_installed_version_is_the_packages():
+    assert importlib.metadata.version("keras_selfkd") == keras_selfkd.__version__
+
+
+def test_changelog_names_the_version():
+    assert keras_selfkd.__version__ in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_only_the_package_is_installed(setup_arguments):
+    assert sorted(setup_arguments["packages"]) == [
+        "keras_selfkd",
+        "keras_selfkd.methods",
+    ]
+
+
+def test_every_requirement_states_a_minimum(setup_arguments):
+    extras = setup_arguments["extras_require"]
+    for requirements in [setup_arguments["install_requires"], *extras.values()]:
+        assert all(">=" in requirement for requirement in requirements)
+
+
+def test_dev_holds_all_other_extras(setup_arguments):
+    extras = setup_arguments["extras_require"]
+    assert set().union(*map(names, extras.values())) == names(extras["dev"])
+
+
+def test_what_the_code_imports_is_declared(setup_arguments):
+    requirements = names(setup_arguments["install_requires"])
+    requirements |= names(setup_arguments["extras_require"]["dev"])
+    # NumPy comes with Keras.
+    known = {*map(module_of, requirements), "numpy", *sys.stdlib_module_names, *OWN}
+    undeclared = {
+        f"{path.relative_to(ROOT)}: {module}"
+        for path in python_files()
+        for module in imported_modules(path) - known
+    }
+    assert undeclared == set()
+
+
+def python_files():
+    return [path for folder in OWN for path in (ROOT / folder).rglob("*.py")]
+
+
+def imported_modules(path):
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules.add(node.module.split(".")[0])
+    return modules
+
+
+def test_ignored_warnings_name_their_module_and_the_reason():
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    filters = tomllib.loads(text)["tool"]["pytest"]["ini_options"]["filterwarnings"]
+    assert filters[0] == "error"
+    for line in filters[1:]:
+        assert re.fullmatch(r"ignore:.+:\w+:[\w.]+", line), line
+        before = text[: text.index(line)].rstrip(' \n"')
+        assert before.splitlines()[-1].lstrip().startswith("#"), line
+
+
+def copy_makefile(tmp_path):
+    for name in ("Makefile", "setup.py"):
+        shutil.copy(ROOT / name, tmp_path)
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "test-slow", "lint"])
+def test_make_refuses_an_old_python_by_name(tmp_path, target):
+    copy_makefile(tmp_path)
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.1\nexit 1\n')
+    old.chmod(0o755)
+    result = run("make", f"PYTHON={old}", target, cwd=tmp_path)
+    assert result.returncode != 0
+    assert f"needs Python 3.11 or newer, but {old} is Python 3.9.1" in result.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "extra"),
+    [("demo", "examples"), ("test", "dev"), ("test-slow", "dev"), ("lint", "dev")],
+)
+def test_make_installs_only_what_the_target_needs(tmp_path, target, extra):
+    copy_makefile(tmp_path)
+    result = run("make", "--dry-run", target, cwd=tmp_path)
+    assert re.findall(r"--editable \"\.\[(.+)\]\"", result.stdout) == [extra]
+
+
+@pytest.mark.slow
+def test_demo_runs_from_a_fresh_clone(tmp_path):
+    """Needs a package index: it fills an environment of its own."""
+    listing = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    for name in filter(None, run(*listing, cwd=ROOT).stdout.split("\0")):
+        if (ROOT / name).exists():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / name)
+    result = run("make", "demo", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "1,297 of 1,297 predictions agree with Keras" in result.stdout
+    folder = tmp_path / "runs" / "digits-small_resnet-frskd"
+    scores = json.loads((folder / "result.json").read_text())["scores"]
+    assert scores["supervised"]["accuracy"] > 0.93
+    assert scores["frskd"]["accuracy"] > 0.93
+    packages = run(tmp_path / ".venv/bin/python", "-m", "pip", "list").stdout
+    assert not re.search("^(pytest|keras-cv|keras-hub) ", packages, re.MULTILINE)
+
+
+def test_ci_runs_every_check():
+    assert "make lint test test-slow" in (ROOT / ".ci" / "run").read_text("utf-8")
