@@ -1,6 +1,10 @@
 """Training on several replicas: strategies by name, and sums that span replicas."""
 
+import keras
 import tensorflow as tf
+
+# The Keras versions whose private hooks `ReplicatedModel` was tested with.
+TESTED_KERAS = "3.13 to 3.15"
 
 
 def strategy_by_name(name):
@@ -44,6 +48,11 @@ def check_strategy(student):
             "Keras 3 does not support ParameterServerStrategy. Use MirroredStrategy or "
             "MultiWorkerMirroredStrategy."
         )
+    if is_multi_worker(strategy) and not hasattr(keras.Model, "_maybe_symbolic_build"):
+        raise ValueError(
+            "MultiWorkerMirroredStrategy needs hooks that this Keras no longer has. "
+            f"Install Keras {TESTED_KERAS}. Received: Keras {keras.__version__}"
+        )
     for variable in student.variables:
         own = getattr(variable.value, "distribute_strategy", None)
         if own is not (strategy if tf.distribute.has_strategy() else None):
@@ -52,6 +61,40 @@ def check_strategy(student):
                 "`with strategy.scope():`. Received: student variable "
                 f"{variable.path!r} of {own}, current strategy {strategy}"
             )
+
+
+def is_multi_worker(strategy):
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+class ReplicatedModel(keras.Model):
+    """A Keras model that also trains under MultiWorkerMirroredStrategy.
+
+    Keras 3 reduces a batch across workers to build from, and each log along its first
+    axis; neither works (https://github.com/keras-team/keras/issues/20585). Here it
+    builds from this worker's part of the batch, and logs get an axis: a `train_step`
+    or `test_step` returns `worker_logs(logs)`.
+    """
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        strategy = self.distribute_strategy
+        if not is_multi_worker(strategy):
+            super()._maybe_symbolic_build(iterator, data_batch)
+            return
+        if iterator is not None:
+            _, _, batches = next(iter(iterator))
+            data_batch = next(batches)
+        local = tf.nest.map_structure(
+            lambda value: strategy.experimental_local_results(value)[0], data_batch
+        )
+        with strategy.scope():
+            self._symbolic_build(data_batch=local)
+
+    def worker_logs(self, logs):
+        """Logs in the shape that Keras reduces across workers, else as they are."""
+        if not is_multi_worker(self.distribute_strategy):
+            return logs
+        return {name: tf.reshape(value, (1,)) for name, value in logs.items()}
 
 
 def replica_count():
@@ -74,7 +117,7 @@ def either(condition, accept, reject, args):
     replicas at once, the branch is taken outside of them, because a branch inside a
     replica may not.
     """
-    if replica_count() == 1:
+    if not tf.distribute.has_strategy():
         tf.cond(condition, as_branch(accept, args), as_branch(reject, args))
         return
 

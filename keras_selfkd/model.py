@@ -14,7 +14,7 @@ from keras_selfkd.taps import Tapped
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
-class SelfDistillationModel(keras.Model):
+class SelfDistillationModel(distribution.ReplicatedModel):
     """Trains a student with a self-distillation method; behaves as the student.
 
     `compile`, `fit`, `evaluate` and `predict` are Keras's own. Training logs the
@@ -113,7 +113,8 @@ class SelfDistillationModel(keras.Model):
     def test_step(self, data):
         logs = super().test_step(data)
         terms = {tracker.name for tracker in self.term_trackers}
-        return {name: value for name, value in logs.items() if name not in terms}
+        logs = {name: value for name, value in logs.items() if name not in terms}
+        return self.worker_logs(logs)
 
     def _checked_batch(self, data, supervision):
         """The user's batch as a dict, with its labels checked."""
@@ -165,9 +166,10 @@ class SelfDistillationModel(keras.Model):
         for metric in self.metrics:
             if metric.name in losses:
                 metric.update_state(losses[metric.name], sample_weight=every)
-        return self.compute_metrics(
+        logs = self.compute_metrics(
             data["x"], data["y"], logits[:count], sample_weight=data["sample_weight"]
         )
+        return self.worker_logs(logs)
 
     def save_own_variables(self, store):
         """Adds the seed generators' states, which Keras leaves out."""

@@ -22,19 +22,11 @@ def tiny_run(tmp_path_factory):
     return folder
 
 
-def test_flagfile_repeats_a_run_exactly(tiny_run, tmp_path):
-    flagfile = f"--flagfile={tiny_run / 'flags.cfg'}"
-    run_main(flagfile, f"--run_dir={tmp_path / 'again'}")
-    assert_same_run(tmp_path / "again", tiny_run)
-    assert (tmp_path / "again" / "flags.cfg").read_text() == (
-        (tiny_run / "flags.cfg").read_text()
-    )
-
-
-def test_resuming_an_interrupted_run_gives_the_same_run(
+def test_flagfile_repeats_a_run_exactly_even_interrupted(
     tiny_run, tmp_path, monkeypatch
 ):
-    folder, record = tmp_path / "resumed", Run.record
+    folder, record = tmp_path / "again", Run.record
+    arguments = [f"--flagfile={tiny_run / 'flags.cfg'}", f"--run_dir={folder}"]
 
     def interrupted(run, model, method, epoch, logs):
         if (method, epoch) == ("frskd", 3):
@@ -44,11 +36,18 @@ def test_resuming_an_interrupted_run_gives_the_same_run(
     with monkeypatch.context() as patch:
         patch.setattr(Run, "record", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run_main(*TINY, f"--run_dir={folder}")
+            run_main(*arguments)
     assert not (folder / "result.json").exists()
-    run_main(f"--flagfile={folder / 'flags.cfg'}", f"--run_dir={folder}", "--resume")
+    run_main(*arguments, "--resume")
     assert_same_run(folder, tiny_run)
+    assert (folder / "flags.cfg").read_text() == (tiny_run / "flags.cfg").read_text()
     assert not (folder / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_flagfile_repeats_a_run_exactly(tiny_run, tmp_path):
+    run_main(f"--flagfile={tiny_run / 'flags.cfg'}", f"--run_dir={tmp_path / 'again'}")
+    assert_same_run(tmp_path / "again", tiny_run)
 
 
 def test_resuming_a_finished_run_only_prints_its_table(tiny_run, capsys):
