@@ -50,6 +50,7 @@ STUDENTS = {
     "nested": (toys.nested_classifier, toys.class_data),
 }
 CLASS_AND_SLOWLY_PIXEL = ["class", pytest.param("pixel", marks=pytest.mark.slow)]
+ALL_STUDENTS = ["class", "pixel", pytest.param("nested", marks=pytest.mark.slow)]
 # The toys are so small that every self-teacher is larger; the warning has its test.
 pytestmark = pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning")
 
@@ -106,7 +107,7 @@ def test_one_student_forward_a_step(case):
     assert float(counter.count) == 3.0
 
 
-@pytest.mark.parametrize("student", STUDENTS)
+@pytest.mark.parametrize("student", ALL_STUDENTS)
 def test_learns_with_finite_terms(case, student):
     model, (images, labels) = build(case, student)
     terms = terms_of(model, images, labels)
@@ -117,7 +118,7 @@ def test_learns_with_finite_terms(case, student):
     assert set(history) == {"loss", "accuracy", *(f"{t}_loss" for t in terms)}
 
 
-@pytest.mark.parametrize("student", STUDENTS)
+@pytest.mark.parametrize("student", ALL_STUDENTS)
 def test_every_term_and_every_weight_gets_a_gradient(case, student):
     model, data = build(case, student)
     with tf.GradientTape(persistent=True) as tape:
@@ -141,7 +142,7 @@ def test_distillation_stops_where_the_paper_stops_it(case, student):
         assert [norm(gradient) for gradient in gradients] == [0.0] * len(gradients)
 
 
-@pytest.mark.parametrize("student", ["class", "pixel"])
+@pytest.mark.parametrize("student", CLASS_AND_SLOWLY_PIXEL)
 def test_reloaded_training_goes_on_bit_for_bit(case, student, tmp_path):
     model, (images, labels) = build(case, student, dropout=0.3)
     model.fit(images, labels, batch_size=8, shuffle=False, verbose=0)
