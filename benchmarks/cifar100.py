@@ -115,10 +115,13 @@ def table(results):
         cells.append(reports.mean_std(gains) if leg != "plain" else "")
         cells += [reports.mean_std(values) for values in columns.values()]
         lines.append(f"| {' | '.join(cells)} |")
-    each = "; ".join(
+    planned = FLAGS.seeds * len(LEGS)
+    finished = f"{len(results)} of {planned} planned runs are finished. "
+    each = finished * (len(results) < planned) + "Each run, by seed: "
+    each += "; ".join(
         f"{r['leg']} {r['seed']}: {100 * r['accuracy']:.2f}" for r in results
     )
-    return "\n".join([*lines, "", f"Each run (seed: accuracy): {each}."])
+    return "\n".join([*lines, "", f"{each}."])
 
 
 def write_report(results):

@@ -21,7 +21,7 @@ from examples.data import load_data
 from examples.students import build_student
 from keras_selfkd import SelfDistillationModel, Supervised
 
-ROUNDS, STEPS = 7, 30
+ROUNDS, STEPS = 5, 10
 HEADER = """\
 | data | student | batch | pipeline, images/s | plain step, images/s | ratio |
 |---|---|---|---|---|---|
