@@ -24,3 +24,13 @@ def fresh_session():
 def two_replicas():
     """One strategy for the whole process: several can collide."""
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+@pytest.fixture
+def double():
+    """Computes in float64, to tell a mistake from rounding."""
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")

@@ -206,18 +206,9 @@ def weights_after_three_steps(case):
     ]
 
 
-@pytest.fixture
-def double():
-    """Rounding apart: synchronised BatchNorm sums its statistics in another order."""
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
-
-
 @pytest.mark.usefixtures("double")
 def test_two_replicas_train_as_one(case, two_replicas):
+    """In float64: synchronised BatchNorm sums its statistics in another order."""
     one_logs, expected = weights_after_three_steps(case)
     keras.utils.clear_session()
     with two_replicas.scope():

@@ -7,16 +7,6 @@ from keras_selfkd.networks import FastNormalizedFusion, bifpn, prediction_head
 from tests.golden_arrays import GOLDEN, assert_parity, set_rule_weights
 
 
-@pytest.fixture
-def double():
-    """`bifpn_r2` loses five digits in float32: its BatchNorm sees tiny variances."""
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
-
-
 def taps_of(sizes_and_channels):
     return [keras.Input((h, w, c)) for (h, w), c in sizes_and_channels]
 
@@ -38,6 +28,7 @@ CASES = {
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("case", CASES)
 def test_self_teacher_equals_the_authors(case, training, double):
+    """In float64: `bifpn_r2` loses five digits, its BatchNorm sees tiny variances."""
     width, options = CASES[case]
     count = sum(key.startswith(f"{case}.feat") for key in GOLDEN)
     features = [GOLDEN[f"{case}.feat{i}"] for i in range(count)]
