@@ -37,6 +37,9 @@ def has_graph(model):
 def run_layers(model, inputs, calls, prefix=""):
     """Calls a model's own layers on `inputs`, nested models layer by layer.
 
+    A nested model whose layers ran before (a part called twice) is called whole:
+    Keras cannot clone a graph on tensors that its own layers made.
+
     Args:
         model: Functional or `Sequential` model.
         inputs: `KerasTensor` (or a structure of them) to run on.
@@ -49,7 +52,7 @@ def run_layers(model, inputs, calls, prefix=""):
 
     def call(layer, *args, **kwargs):
         path = unique_path(prefix + layer.name, calls)
-        if has_graph(layer):
+        if has_graph(layer) and not ran_before(layer, calls):
             output = run_layers(layer, args[0], calls, f"{path}/")
             calls.append(Call(path, None, [], output))
             return output
@@ -61,18 +64,29 @@ def run_layers(model, inputs, calls, prefix=""):
         for layer in model.layers:
             inputs = call(layer, inputs)
         return inputs
-    clone = keras.models.clone_model(
-        model,
+    # The clone's own outputs are copies when its inputs are intermediate tensors,
+    # so a last layer is added that takes what the model's layers returned.
+    end = keras.layers.Identity()
+    returned = []
+
+    def call_until(layer, *args, **kwargs):
+        if layer is not end:
+            return call(layer, *args, **kwargs)
+        returned.append(args[0])
+        return args[0]
+
+    keras.models.clone_model(
+        keras.Model(model.input, end(model.output)),
         input_tensors=like_inputs(model, inputs),
         clone_function=lambda layer: layer,
-        call_function=call,
+        call_function=call_until,
     )
-    # On intermediate inputs Keras copies the clone's tensors; the copies keep
-    # their names, so the names lead back to what the layers returned.
-    returned = {tensor.name: tensor for tensor in tensors_in(inputs)}
-    for layer_call in calls:
-        returned.update({t.name: t for t in tensors_in(layer_call.output)})
-    return keras.tree.map_structure(lambda t: returned[t.name], clone.output)
+    return returned[0]
+
+
+def ran_before(model, calls):
+    ran = {id(call.layer) for call in calls}
+    return any(id(layer) in ran for layer in model.layers)
 
 
 def like_inputs(model, tensors):

@@ -15,6 +15,11 @@ def shapes(taps):
     return [feature.shape[1:] for feature in taps.symbolic.features]
 
 
+def functional(stack, name):
+    images, layer = stack
+    return keras.Model(images, layer(images), name=name)
+
+
 def test_default_taps_are_the_end_of_each_resolution():
     taps = tapped(toys.classifier())
     assert taps.names == ["out1", "out2", "out3"]
@@ -54,6 +59,25 @@ def test_students_may_take_a_list_of_one_input():
     taps = tapped(student)
     images = toys.class_data(4)[0]
     np.testing.assert_array_equal(taps(images).logits, student([images]))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_nested_models_after_other_layers(several):
+    """Preprocessing inside the student, and a backbone that returns a pyramid."""
+    images = keras.Input((16, 16, 3))
+    maps = toys.body(images)
+    backbone = keras.Model(images, maps, name="backbone")
+    if several:
+        pyramid = {"fine": backbone.get_layer("out1").output, "coarse": maps}
+        backbone = keras.Model(images, pyramid, name="backbone")
+    outer = keras.Input((16, 16, 3))
+    x = backbone(layers.Rescaling(1 / 255)(outer))
+    x = layers.GlobalAveragePooling2D()(x["coarse"] if several else x)
+    student = keras.Model(outer, layers.Dense(3)(x))
+    taps = tapped(student)
+    assert taps.names == ["backbone/out1", "backbone/out2", "backbone/out3"]
+    data = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype("float32")
+    np.testing.assert_array_equal(taps(data).logits, student(data))
 
 
 def test_sequential_and_nested_sequential():
@@ -109,6 +133,25 @@ def test_layers_called_twice_get_numbered_names():
     taps = tapped(student)
     assert taps.names == ["relu", "relu:1"]
     assert shapes(taps) == [(7, 7, 4), (3, 3, 5)]
+
+
+@pytest.mark.parametrize("build", [keras.Sequential, functional])
+def test_parts_called_again_are_called_whole(build):
+    """Weight sharing in a row: Keras cannot clone a part on its own output."""
+    conv = layers.Conv2D(4, 3, padding="same", activation="relu", name="conv")
+    block = build([keras.Input((8, 8, 4)), conv], name="block")
+    images = keras.Input((16, 16, 1))
+    x = layers.Conv2D(4, 3, strides=2, padding="same", name="a")(images)
+    x = block(block(block(x)))
+    x = layers.Conv2D(4, 3, strides=2, name="b")(x)
+    student = keras.Model(images, layers.Dense(3)(layers.Flatten()(x)))
+    for names in (["block:2", "b"], ["block/conv", "b"], ["block:1", "b"]):
+        taps = tapped(student, names)
+        data = np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype("float32")
+        np.testing.assert_array_equal(taps(data).logits, student(data))
+    assert tapped(student).names == ["block:2", "b"]
+    assert len(tapped(student).model.trainable_variables) == 8
+    assert "block:1" in error(student, ["block:1/conv", "b"])
 
 
 def test_skips_across_a_map_rule_it_out():
