@@ -20,13 +20,13 @@ def write_text(path, text):
         staged.write_text(text, encoding="utf-8")
 
 
-def write_into_readme(name, text):
-    """Replaces what stands in README.md between the markers of `name`."""
+def write_between_markers(path, name, text):
+    """Replaces what stands in a file between the markers of `name`."""
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
-    readme = pathlib.Path("README.md")
-    before, rest = readme.read_text(encoding="utf-8").split(begin)
+    path = pathlib.Path(path)
+    before, rest = path.read_text(encoding="utf-8").split(begin)
     after = rest.split(end)[1]
-    write_text(readme, f"{before}{begin}{text}{end}{after}")
+    write_text(path, f"{before}{begin}{text}{end}{after}")
 
 
 def machine():

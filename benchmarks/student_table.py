@@ -14,7 +14,7 @@ import warnings
 import keras
 from absl import app
 
-from benchmarks.reports import write_into_readme, write_text
+from benchmarks.reports import write_between_markers, write_text
 from examples.students import build_student
 from keras_selfkd import FRSKD
 from keras_selfkd.graph import run_layers
@@ -101,7 +101,7 @@ def main(_):
         table += line
     note = "Written by `python -m benchmarks.student_table`.\n\n"
     write_text(pathlib.Path("benchmarks/students.md"), f"# Students\n\n{note}{table}")
-    write_into_readme("students", table)
+    write_between_markers("README.md", "students", table)
 
 
 if __name__ == "__main__":
