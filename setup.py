@@ -27,6 +27,7 @@ EXAMPLES = [
 DEV = [
     "pytest>=8.2",
     "pytest-xdist>=3.6",
+    "pyyaml>=6.0",
     "ruff>=0.17",
     *EXAMPLES,
     *KERAS_HUB,

@@ -127,11 +127,12 @@ def table(results):
 
 DIAGNOSIS = """\
 The aim was a mean gain of a point, and neither way of weighting reaches it here: three
-seeds spread by more than the gain. Self-distillation makes the student fit its training
-images less in the same epochs (last column: accuracy on the augmented batches of the
-last epoch), most with constant weights, which start while the self-teacher knows nothing
-yet. Our reading, not tested by longer runs, is that 30 epochs on 10,000 images end before
-that pays. What it improves with every seed is likelihood (NLL) and calibration (ECE).
+seeds spread by more than the gain. Self-distillation makes the student fit its
+training images less in the same epochs (last column: accuracy on the augmented batches
+of the last epoch), most with constant weights, which start while the self-teacher
+knows nothing yet. Our reading, not tested by longer runs, is that 30 epochs on 10,000
+images end before that pays. What it improves with every seed is likelihood (NLL) and
+calibration (ECE).
 """
 
 

@@ -24,8 +24,10 @@ def training_from_memory(images, labels, *, batch_size, seed, augment, mirror):
         mirror: Whether to mirror them at random, too.
 
     Returns:
-        Function from the first epoch to an endless `tf.data.Dataset` of
-        `(images, labels)`, the images uint8.
+        Function `train(first_epoch=0, context=None)` that returns an endless
+        `tf.data.Dataset` of `(images, labels)`, the images uint8. With a
+        `tf.distribute.InputContext` it yields one replica's parts of the batches
+        that belong to the context's worker.
     """
     steps = len(labels) // batch_size
     padding = images.shape[1] // 8
@@ -44,8 +46,13 @@ def training_from_memory(images, labels, *, batch_size, seed, augment, mirror):
             batch = apply_crops(batch, crops, padding)
         return batch, tf.gather(labels, rows)
 
-    def train(first_epoch=0):
-        return _parallel(_epochs(first_epoch).flat_map(epoch_rows), gather)
+    def train(first_epoch=0, context=None):
+        whole = _parallel(_epochs(first_epoch).flat_map(epoch_rows), gather)
+        if context is None:
+            return whole
+        part = slice(context.input_pipeline_id, None, context.num_input_pipelines)
+        own = whole.map(lambda images, labels: (images[part], labels[part]))
+        return own.rebatch(context.get_per_replica_batch_size(batch_size))
 
     return train
 
@@ -62,8 +69,8 @@ def training_streamed(split, image_shape, *, batch_size, seed, augment, mirror):
         mirror: Whether to mirror them at random, too.
 
     Returns:
-        Function from the first epoch to an endless `tf.data.Dataset` of
-        `(images, labels)`.
+        Function as that of `training_from_memory`. A worker reads all records, and
+        decodes its own.
     """
     count = split.count // batch_size * batch_size
     resize = resizer(image_shape)
@@ -81,9 +88,15 @@ def training_streamed(split, image_shape, *, batch_size, seed, augment, mirror):
             return random_resized_crop(image, image_shape, key, mirror), label
         return resize(image), label
 
-    def train(first_epoch=0):
-        images = _parallel(_epochs(first_epoch).flat_map(epoch_records), prepare)
-        return images.batch(batch_size, drop_remainder=True)
+    def train(first_epoch=0, context=None):
+        context = context or tf.distribute.InputContext()
+        own = (
+            _epochs(first_epoch)
+            .flat_map(epoch_records)
+            .shard(context.num_input_pipelines, context.input_pipeline_id)
+        )
+        size = context.get_per_replica_batch_size(batch_size)
+        return _parallel(own, prepare).batch(size, drop_remainder=True)
 
     return train
 

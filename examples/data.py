@@ -22,10 +22,12 @@ class Data(NamedTuple):
 
     Attributes:
         name: Name of the data set.
-        train: Function `train(first_epoch=0)` that returns an endless
+        train: Function `train(first_epoch=0, context=None)` that returns an endless
             `tf.data.Dataset` of `(images, labels)` from that epoch on: float32
             `(batch, height, width, channels)`, normalised, and int32 `(batch,)`.
-            Order and augmentation depend only on seed, epoch and position.
+            Order and augmentation depend only on seed, epoch and position. With a
+            `tf.distribute.InputContext` it yields that worker's part of the batches,
+            one replica's at a time.
         steps_per_epoch: Number of training batches an epoch; images that don't fill a
             batch are left to other epochs.
         validation: Finite `tf.data.Dataset` of such batches, not augmented, the last
@@ -127,9 +129,13 @@ def load_data(
         for name, split in splits.items()
         if name != "train"
     }
+
+    def normalised_training(first_epoch=0, context=None):
+        return batches.normalised(train(first_epoch, context), mean, std)
+
     return Data(
         name=source.name,
-        train=lambda first_epoch=0: batches.normalised(train(first_epoch), mean, std),
+        train=normalised_training,
         steps_per_epoch=splits["train"].count // batch_size,
         validation=evaluation.get("validation"),
         test=evaluation["test"],

@@ -32,6 +32,11 @@ class Run:
         self.history = _read_csv(self.path / "history.csv")
 
     @property
+    def is_chief(self):
+        """Whether this process writes the run, and not the scratch of a worker."""
+        return self.output == self.path
+
+    @property
     def finished(self):
         """Whether the results are there."""
         return (self.path / "result.json").exists()

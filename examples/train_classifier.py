@@ -36,14 +36,14 @@ import sys
 
 import keras
 import numpy as np
+import tensorflow as tf
 from absl import flags
 
 from examples import methods, results, training
 from examples.data import load_data
 from examples.pictures import draw
 from examples.students import build_student
-from keras_selfkd import SelfDistillationModel
-from keras_selfkd.distribution import strategy_by_name
+from keras_selfkd import SelfDistillationModel, synchronize_batch_norm
 from keras_selfkd.export import export_saved_model, export_student
 from keras_selfkd.files import whole
 from keras_selfkd.litert import predict_tflite
@@ -90,6 +90,8 @@ def build(method, data, strategy):
     steps = training.epochs() * data.steps_per_epoch
     with strategy.scope():
         student = build_student(_STUDENT.value, data.image_shape, data.classes)
+        if tf.distribute.has_strategy() and training.SYNCHRONIZE_BATCH_NORM.value:
+            synchronize_batch_norm(student)
         model = SelfDistillationModel(
             student, methods.build_method(method, steps), taps=_TAPS.value
         )
@@ -106,7 +108,8 @@ def train(method, data, strategy, run):
     """Returns the model that a method trained, and the seconds it took."""
     model = build(method, data, strategy)
     epochs = training.epochs()
-    print(f"\nTraining {_STUDENT.value} with {method}, {epochs} epochs", flush=True)
+    if run.is_chief:
+        print(f"\nTraining {_STUDENT.value} with {method}, {epochs} epochs", flush=True)
     return model, training.fit(model, method, data, run)
 
 
@@ -180,13 +183,12 @@ def conclude(trained, data, run):
             file, data, labels, logits[methods.METHOD.value]
         )
     results.write_result(run.path / "result.json", result)
-    run.discard_checkpoints()
 
 
 def prepare():
     """Reads the data and claims the run directory, once all flags are known to fit."""
     keras.config.set_dtype_policy(training.MIXED_PRECISION.value)
-    strategy = strategy_by_name(training.STRATEGY.value)
+    strategy = training.open_strategy()
     data = load_data(
         _DATASET.value,
         data_dir=_DATA_DIR.value,
@@ -211,18 +213,21 @@ def main(argv):
         sys.exit(f"Expected flags only. Received: {' '.join(argv[1:])}")
     try:
         data, strategy, run = prepare()
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, ConnectionError) as error:
         sys.exit(f"train_classifier: {error}")
-    if not (training.RESUME.value and run.finished):
+    finished = training.RESUME.value and run.finished
+    if not any(training.every_workers(int(finished), strategy)):
         trained = {
             method: train(method, data, strategy, run)
             for method in methods.methods_to_train()
         }
-        if not strategy.extended.should_checkpoint:
-            run.discard_checkpoints()
-            return
-        conclude(trained, data, run)
-    print(f"\n{results.report(run.path)}")
+        if run.is_chief:
+            conclude(trained, data, run)
+        run.discard_checkpoints()
+        # The others wait until the chief has written all, and fail if it fails.
+        training.every_workers(1, strategy)
+    if run.is_chief:
+        print(f"\n{results.report(run.path)}")
 
 
 if __name__ == "__main__":

@@ -12,9 +12,13 @@ from absl import app, flags, logging
 
 from examples.optimizers import SGDWithL2, learning_rate_schedule
 from examples.runs import Run
+from keras_selfkd.distribution import strategy_by_name
 
 FAST_NOTE = "FAST"
 FAST_EPOCHS = 2
+
+# Of a worker's own doing; others say that another worker is gone.
+OWN_ERRORS = (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError)
 
 EPOCHS = flags.DEFINE_integer("epochs", 40, "Passes over the data.", lower_bound=1)
 BATCH_SIZE = flags.DEFINE_integer(
@@ -50,6 +54,11 @@ STRATEGY = flags.DEFINE_enum(
     ["none", "mirrored", "multi_worker"],
     "Training on one device, all of this machine's, or those in TF_CONFIG.",
 )
+SYNCHRONIZE_BATCH_NORM = flags.DEFINE_bool(
+    "synchronize_batch_norm",
+    True,
+    "With a strategy: the student's BatchNorm statistics span all replicas.",
+)
 STEPS_PER_EXECUTION = flags.DEFINE_integer(
     "steps_per_execution", 1, "Steps of one call into TensorFlow.", lower_bound=1
 )
@@ -74,7 +83,15 @@ def start(main):
     def quiet(argv):
         logging.set_verbosity(logging.WARNING)
         tf.get_logger().setLevel("WARNING")
-        main(argv)
+        try:
+            main(argv)
+        except tf.errors.OpError as error:
+            if STRATEGY.value != "multi_worker" or isinstance(error, OWN_ERRORS):
+                raise
+            sys.exit(
+                "Another worker stopped. Start all workers again with --resume. "
+                f"TensorFlow says: {error.message}"
+            )
 
     app.run(quiet)
 
@@ -82,6 +99,43 @@ def start(main):
 def epochs():
     """Returns the number of epochs, which `--fast` limits."""
     return min(EPOCHS.value, FAST_EPOCHS) if FAST.value else EPOCHS.value
+
+
+def open_strategy():
+    """Returns the strategy of `--strategy`.
+
+    Raises:
+        ValueError: If its workers cannot share the batches evenly, or `TF_CONFIG` is
+            wrong.
+        ConnectionError: If a worker does not come.
+    """
+    strategy = strategy_by_name(STRATEGY.value)
+    replicas = strategy.num_replicas_in_sync
+    if STRATEGY.value == "multi_worker" and BATCH_SIZE.value % replicas:
+        raise ValueError(
+            f"Expected --batch_size to be a multiple of the {replicas} replicas. "
+            f"Received: --batch_size={BATCH_SIZE.value}"
+        )
+    return strategy
+
+
+def every_workers(number, strategy):
+    """Returns an integer of all workers, by worker; each waits for the others."""
+    if STRATEGY.value != "multi_worker":
+        return [number]
+    local = strategy.run(lambda: tf.constant([number]))
+    return strategy.gather(local, axis=0).numpy().tolist()
+
+
+def check_same_epoch(seen, run, strategy):
+    """Ends a worker whose files are not those that the other workers see."""
+    epochs_seen = every_workers(seen, strategy)
+    if len(set(epochs_seen)) > 1:
+        sys.exit(
+            "All workers must find the same checkpoints: --run_dir must lie on storage "
+            f"that they share. Received: {run.path}, where the workers find epochs "
+            f"{epochs_seen}"
+        )
 
 
 def optimizer(steps_per_epoch):
@@ -138,17 +192,27 @@ def fit(model, method, data, run):
         Seconds of all epochs, those before an interruption included.
     """
     seen = run.restore(model, method) if RESUME.value else 0
+    check_same_epoch(seen, run, model.distribute_strategy)
     model.fit(
-        data.train(seen),
+        training_data(data, seen, model.distribute_strategy),
         steps_per_epoch=data.steps_per_epoch,
         validation_data=data.validation,
         initial_epoch=seen,
         epochs=epochs(),
         callbacks=[keras.callbacks.TerminateOnNaN(), Recorder(run, method)],
         shuffle=False,  # The data shuffles itself, differently in each epoch.
-        verbose=VERBOSE.value,
+        verbose=VERBOSE.value if run.is_chief else 0,
     )
     return sum(float(row["seconds"]) for row in run.rows(method))
+
+
+def training_data(data, seen, strategy):
+    """Returns the batches from an epoch on; each of several workers makes its own."""
+    if STRATEGY.value != "multi_worker":
+        return data.train(seen)
+    return strategy.distribute_datasets_from_function(
+        lambda context: data.train(seen, context)
+    )
 
 
 class Recorder(keras.callbacks.Callback):

@@ -2,6 +2,7 @@
 
 from keras_selfkd import losses
 from keras_selfkd.data import check_data
+from keras_selfkd.distribution import synchronize_batch_norm
 from keras_selfkd.export import export_saved_model, export_student
 from keras_selfkd.method import Method, Outputs, Supervised
 from keras_selfkd.methods import FRSKD
@@ -23,4 +24,5 @@ __all__ = [
     "export_saved_model",
     "export_student",
     "losses",
+    "synchronize_batch_norm",
 ]

@@ -1,10 +1,26 @@
-"""Training on several replicas: strategies by name, and sums that span replicas."""
+"""Strategies by name, and what Keras lacks to train under them.
+
+The only file that touches private parts of Keras.
+"""
+
+import contextlib
 
 import keras
 import tensorflow as tf
 
+from keras_selfkd.cluster import multi_worker_strategy
+from keras_selfkd.replicas import replica_count, sum_over_replicas
+
 # The Keras versions whose private hooks `ReplicatedModel` was tested with.
 TESTED_KERAS = "3.13 to 3.15"
+
+# What Keras's optimizers do otherwise under tf.distribute.
+HOOKS = (
+    "_apply_weight_decay",
+    "_backend_update_step",
+    "_backend_increment_gradient_accumulators",
+    "_overwrite_model_variables_with_average_value",
+)
 
 
 def strategy_by_name(name):
@@ -20,7 +36,7 @@ def strategy_by_name(name):
     strategies = {
         "none": tf.distribute.get_strategy,
         "mirrored": mirrored_strategy,
-        "multi_worker": tf.distribute.MultiWorkerMirroredStrategy,
+        "multi_worker": multi_worker_strategy,
     }
     if name not in strategies:
         raise ValueError(
@@ -48,19 +64,29 @@ def check_strategy(student):
             "Keras 3 does not support ParameterServerStrategy. Use MirroredStrategy or "
             "MultiWorkerMirroredStrategy."
         )
-    if is_multi_worker(strategy) and not hasattr(keras.Model, "_maybe_symbolic_build"):
+    if is_multi_worker(strategy) and not has_hooks():
         raise ValueError(
             "MultiWorkerMirroredStrategy needs hooks that this Keras no longer has. "
             f"Install Keras {TESTED_KERAS}. Received: Keras {keras.__version__}"
         )
+    plain = (tf.distribute.OneDeviceStrategy, type(None))
+    mirrored = strategy if tf.distribute.has_strategy() else None
     for variable in student.variables:
         own = getattr(variable.value, "distribute_strategy", None)
-        if own is not (strategy if tf.distribute.has_strategy() else None):
+        if own is not (None if isinstance(mirrored, plain) else strategy):
             raise ValueError(
                 "Build the student and the SelfDistillationModel inside the same "
                 "`with strategy.scope():`. Received: student variable "
                 f"{variable.path!r} of {own}, current strategy {strategy}"
             )
+
+
+def has_hooks():
+    """Whether Keras still has the private parts that several workers need."""
+    return (
+        hasattr(keras.Model, "_maybe_symbolic_build")
+        and replicated_part(keras.optimizers.SGD) is not None
+    )
 
 
 def is_multi_worker(strategy):
@@ -97,40 +123,102 @@ class ReplicatedModel(keras.Model):
         return {name: tf.reshape(value, (1,)) for name, value in logs.items()}
 
 
-def replica_count():
-    """Number of replicas that share each batch."""
-    return tf.distribute.get_strategy().num_replicas_in_sync
+def sum_of_gradients(gradients, optimizer):
+    """All replicas' gradients summed, unless the optimizer does it; `None` stays."""
+    if replica_count() == 1 or replicated_part(type(optimizer)) is None:
+        return gradients
+    known = [gradient for gradient in gradients if gradient is not None]
+    summed = iter(sum_over_replicas(known))
+    return [None if gradient is None else next(summed) for gradient in gradients]
 
 
-def sum_over_replicas(value):
-    """The sum of a tensor over all replicas; the tensor itself outside of them."""
-    context = tf.distribute.get_replica_context()
-    if context is None or replica_count() == 1:
-        return value
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+def synchronize_batch_norm(model):
+    """Has a model's BatchNorm layers take their statistics over all replicas.
+
+    By default each replica normalises by its own part of the batch, and a saved
+    model holds the moving averages of the first replica. The layers are changed in
+    place; weights stay.
+
+    Args:
+        model: Keras model, any nesting, before it is trained.
+
+    Returns:
+        The model.
+
+    Example:
+
+    >>> import keras
+    >>> student = keras.applications.MobileNetV2(weights=None)
+    >>> student = synchronize_batch_norm(student)
+    >>> student.get_layer("bn_Conv1").synchronized
+    True
+    """
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+    return model
 
 
-def either(condition, accept, reject, args):
+def either(condition, accept, reject, args, optimizer):
     """Runs `accept(*args)` or `reject(*args)` on every replica.
 
-    The condition must be equal on all replicas. Where an optimizer must see all
-    replicas at once, the branch is taken outside of them, because a branch inside a
-    replica may not.
+    Args:
+        condition: Boolean tensor, equal on all replicas.
+        accept: Function that may apply gradients, equal on all replicas, with
+            `optimizer`.
+        reject: Function.
+        args: Tuple, the arguments of both.
+        optimizer: Keras optimizer.
     """
     if not tf.distribute.has_strategy():
         tf.cond(condition, as_branch(accept, args), as_branch(reject, args))
         return
 
     def across(strategy, condition, *args):
+        # Counters change on all replicas at once, which a branch inside of a replica
+        # could not do; so the branch is taken outside of them.
         local = strategy.experimental_local_results(condition)[0]
         each = strategy.extended.call_for_each_replica
-        tf.cond(
-            local,
-            as_branch(each, (accept, args)),
-            as_branch(each, (reject, args)),
-        )
+        with updates_of_each_replica(optimizer):
+            tf.cond(
+                local,
+                as_branch(each, (accept, args)),
+                as_branch(each, (reject, args)),
+            )
 
     tf.distribute.get_replica_context().merge_call(across, args=(condition, *args))
+
+
+@contextlib.contextmanager
+def updates_of_each_replica(optimizer):
+    """Inside, each replica updates its own copy by gradients that are summed already.
+
+    Keras clips and accumulates each replica's gradients and sums them afterwards;
+    the sum cannot be part of a branch, so accumulation fails. Its layer for
+    tf.distribute is skipped here, and what it does on one device remains.
+    """
+    part = replicated_part(type(optimizer))
+    if part is None:
+        yield
+        return
+    own = {name: vars(part)[name] for name in HOOKS}
+    # On the class, not the object: subclasses keep what they override, and optimizers
+    # inside of others follow.
+    for name in HOOKS:
+        setattr(part, name, getattr(super(part, part), name))
+    try:
+        yield
+    finally:
+        for name in HOOKS:
+            setattr(part, name, own[name])
+
+
+def replicated_part(kind):
+    """The parent of an optimizer class that only tf.distribute needs, or `None`."""
+    names = {*HOOKS, "_all_reduce_sum_gradients"}
+    return next(
+        (parent for parent in kind.__mro__ if names <= vars(parent).keys()), None
+    )
 
 
 def as_branch(function, args):

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_selfkd import distribution
+from keras_selfkd import distribution, replicas
 from keras_selfkd.graph import like_inputs
 from keras_selfkd.supervision import Supervision
 from keras_selfkd.taps import Tapped
@@ -72,6 +72,11 @@ class SelfDistillationModel(distribution.ReplicatedModel):
 
     def call(self, inputs, training=None):
         images = inputs["image"] if isinstance(inputs, dict) else inputs
+        if training:
+            return self._student(images, training=True)
+        return replicas.infer(self._student, images)
+
+    def _student(self, images, training):
         return self.student(like_inputs(self.student, images), training=training)
 
     def export(self, filepath, *args, **kwargs):
@@ -85,30 +90,36 @@ class SelfDistillationModel(distribution.ReplicatedModel):
     def train_step(self, data):
         supervision = Supervision(self.loss)
         check_compilation(self.jit_compile)
-        data = self._checked_batch(data, supervision)
-        batch = self.method.prepare(dict(data))
+        data, share = self._checked_batch(data, supervision)
         before = [tf.convert_to_tensor(v.value) for v in self.non_trainable_variables]
-        with tf.GradientTape() as tape:
-            student = self._tapped(batch["x"], training=True)
-            terms = self.method.loss_terms(student, batch, supervision)
-            terms = {
-                name: supervision.reduce(term, batch["sample_weight"], batch["valid"])
-                for name, term in terms.items()
-            }
-            loss = self._total(terms)
-            scaled_loss = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled_loss, self.trainable_weights)
+        with replicas.seeds_of_this_replica(self._seed_states()):
+            batch = self.method.prepare(dict(data))
+            with tf.GradientTape() as tape:
+                student = self._tapped(batch["x"], training=True)
+                terms = self.method.loss_terms(student, batch, supervision)
+                terms = {
+                    name: supervision.reduce(
+                        term, batch["sample_weight"], batch["valid"], share.copies
+                    )
+                    for name, term in terms.items()
+                }
+                loss = self._total(terms)
+                scaled_loss = self.optimizer.scale_loss(loss)
+        gradients = distribution.sum_of_gradients(
+            tape.gradient(scaled_loss, self.trainable_weights), self.optimizer
+        )
         # This replica's shares add up to the batch's; one all-reduce for all of them.
         shares = {"loss": loss, **{f"{name}_loss": terms[name] for name in terms}}
-        totals = distribution.sum_over_replicas(tf.stack([*shares.values()]))
+        totals = replicas.sum_over_replicas(tf.stack([*shares.values()]))
         logs = dict(zip(shares, tf.unstack(totals), strict=True))
         distribution.either(
             tf.math.is_finite(logs["loss"]),
             accept=self._apply,
             reject=self._restore,
             args=(gradients, before, student, batch),
+            optimizer=self.optimizer,
         )
-        return self._update_metrics(data, student.logits, logs)
+        return self._update_metrics(data, student.logits, logs, share.reported)
 
     def test_step(self, data):
         logs = super().test_step(data)
@@ -116,8 +127,17 @@ class SelfDistillationModel(distribution.ReplicatedModel):
         logs = {name: value for name, value in logs.items() if name not in terms}
         return self.worker_logs(logs)
 
+    def get_metrics_result(self):
+        """The metrics' values; those of terms after training only, not evaluation."""
+        results = super().get_metrics_result()
+        if tf.executing_eagerly():
+            for tracker in self.term_trackers:
+                if not tracker.count.numpy():
+                    del results[tracker.name]
+        return results
+
     def _checked_batch(self, data, supervision):
-        """The user's batch as a dict, with its labels checked."""
+        """The user's batch as a dict with its labels checked, and its `Share`."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         extra = {}
         if isinstance(x, dict):
@@ -128,11 +148,15 @@ class SelfDistillationModel(distribution.ReplicatedModel):
                 )
             extra = {key: value for key, value in x.items() if key != "image"}
             x = x["image"]
+        batch = {"x": x, "y": y, "sample_weight": sample_weight, **extra}
+        given = {key: value for key, value in batch.items() if value is not None}
+        share = replicas.share_of_batch([*given.values()])
+        batch |= zip(given, share.tensors, strict=True)
         logits = self._tapped.symbolic.logits
-        with tf.control_dependencies(supervision.check_labels(y, logits)):
-            x, y = tf.identity(x), tf.identity(y)
-        valid = supervision.valid_pixels(y, logits)
-        return {"x": x, "y": y, "sample_weight": sample_weight, "valid": valid, **extra}
+        with tf.control_dependencies(supervision.check_labels(batch["y"], logits)):
+            batch |= {key: tf.identity(batch[key]) for key in ("x", "y")}
+        batch["valid"] = supervision.valid_pixels(batch["y"], logits)
+        return batch, share
 
     def _total(self, terms):
         """The weighted sum of the terms and the regularizers' losses."""
@@ -143,8 +167,8 @@ class SelfDistillationModel(distribution.ReplicatedModel):
                 f"`loss_weights` declares, {sorted(weights)}. Received: {sorted(terms)}"
             )
         parts = [self._weight(weights[name]) * terms[name] for name in terms]
-        replicas = distribution.replica_count()
-        parts += [ops.sum(loss) / replicas for loss in self.losses]
+        count = replicas.replica_count()
+        parts += [ops.sum(loss) / count for loss in self.losses]
         return ops.sum(parts) if len(parts) > 1 else parts[0]
 
     def _weight(self, weight):
@@ -159,16 +183,15 @@ class SelfDistillationModel(distribution.ReplicatedModel):
         for variable, value in zip(self.non_trainable_variables, before, strict=True):
             variable.assign(value)
 
-    def _update_metrics(self, data, logits, losses):
+    def _update_metrics(self, data, logits, losses, count):
         """Updates the logs; metrics see the user's own batch, which is view 0."""
-        count = ops.shape(data["x"])[0]
-        every = ops.cast(distribution.sum_over_replicas(count), "float32")
+        every = ops.cast(replicas.sum_over_replicas(count), "float32")
         for metric in self.metrics:
             if metric.name in losses:
                 metric.update_state(losses[metric.name], sample_weight=every)
-        logs = self.compute_metrics(
-            data["x"], data["y"], logits[:count], sample_weight=data["sample_weight"]
-        )
+        keys = ("x", "y", "sample_weight")
+        x, y, weight = (data[k] if data[k] is None else data[k][:count] for k in keys)
+        logs = self.compute_metrics(x, y, logits[:count], sample_weight=weight)
         return self.worker_logs(logs)
 
     def save_own_variables(self, store):

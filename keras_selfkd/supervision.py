@@ -6,8 +6,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_selfkd.distribution import replica_count, sum_over_replicas
 from keras_selfkd.networks import is_dense
+from keras_selfkd.replicas import replica_count, sum_over_replicas
 
 
 class Supervision:
@@ -97,13 +97,14 @@ class Supervision:
         # Eager execution has asserted already, and returns nothing to wait for.
         return [] if assertion is None else [assertion]
 
-    def reduce(self, values, sample_weight=None, valid=None):
+    def reduce(self, values, sample_weight=None, valid=None, copies=1):
         """This replica's share of a term: shares add up to the term over all replicas.
 
         Args:
             values: A scalar, `(batch,)` or `(batch, height, width)` loss.
             sample_weight: `None`, `(batch,)` or `(batch, height, width)` weights.
             valid: `None` or a `(batch, height, width)` mask for values of that shape.
+            copies: Number of replicas that computed the same values.
         """
         dtype = keras.config.floatx()
         values = ops.cast(values, dtype)
@@ -121,7 +122,7 @@ class Supervision:
                 counted = counted * weight
         total = ops.sum(values)
         if self.reduction == "sum":
-            return total
+            return total / ops.cast(copies, dtype)
         return ops.divide_no_nan(total, sum_over_replicas(ops.sum(counted)))
 
 

@@ -1,8 +1,11 @@
+import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_selfkd import FRSKD, SelfDistillationModel, distribution
-from tests import toys
+from keras_selfkd import FRSKD, SelfDistillationModel, Supervised, distribution
+from tests import equality, toys
+from tests.replica_values import local, run
 
 pytestmark = pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning")
 
@@ -14,26 +17,32 @@ def test_none_is_the_default_strategy():
         assert not tf.distribute.has_strategy()
 
 
+def test_one_device_trains():
+    with tf.distribute.OneDeviceStrategy("CPU:0").scope():
+        model = SelfDistillationModel(toys.classifier(), FRSKD(width=1))
+        model.compile("sgd", toys.cross_entropy())
+    assert np.isfinite(model.fit(*toys.class_data(9), verbose=0).history["loss"][0])
+
+
 def test_error_unknown_name():
     with pytest.raises(ValueError, match="'mirrored', 'multi_worker', 'none'"):
         distribution.strategy_by_name("horovod")
 
 
-def test_sum_over_replicas(two_replicas):
-    @tf.function
-    def step():
-        return two_replicas.run(
-            lambda: distribution.sum_over_replicas(
-                tf.distribute.get_replica_context().replica_id_in_sync_group + 1
-            )
-        )
+def test_sum_of_gradients_keeps_what_has_none(two_replicas):
+    optimizer = keras.optimizers.SGD()
 
-    assert [int(v) for v in two_replicas.experimental_local_results(step())] == [3, 3]
-    assert int(distribution.sum_over_replicas(tf.constant(5))) == 5
+    def step(gradient):
+        summed = distribution.sum_of_gradients([gradient, None], optimizer)
+        assert summed[1] is None
+        return summed[0]
+
+    assert run(two_replicas, step, [tf.constant(1.0), tf.constant(2.0)]) == [[3], [3]]
 
 
 @pytest.mark.parametrize("condition", [True, False])
 def test_either_on_replicas(two_replicas, condition):
+    optimizer = keras.optimizers.SGD()
     with two_replicas.scope():
         variable = tf.Variable(0.0, aggregation=tf.VariableAggregation.SUM)
 
@@ -45,12 +54,160 @@ def test_either_on_replicas(two_replicas, condition):
                 lambda value: variable.assign(value),
                 lambda value: variable.assign(-value),
                 args=(tf.constant(2.0),),
+                optimizer=optimizer,
             )
 
         two_replicas.run(replica, args=(flag,))
 
     step(tf.constant(condition))
     assert float(variable.numpy()) == (4.0 if condition else -4.0)
+    part = distribution.replicated_part(keras.optimizers.SGD)
+    assert part.__name__ == "TFOptimizer"
+    assert all(
+        getattr(part, name).__qualname__.startswith(part.__name__)
+        for name in distribution.HOOKS
+    )
+
+
+def test_dropout_is_reproducible_on_replicas(two_replicas):
+    weights = []
+    for _ in range(2):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(1)
+        with two_replicas.scope():
+            student = toys.classifier(dropout=0.5, batch_norm=False)
+            model = SelfDistillationModel(student, Supervised())
+            model.compile("sgd", toys.cross_entropy())
+        model.fit(*toys.class_data(16), batch_size=8, shuffle=False, verbose=0)
+        weights.append(model.get_weights())
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("synchronised", [True, False])
+def test_synchronised_batch_norm_equals_one_device(two_replicas, synchronised):
+    weights = []
+    for strategy in (tf.distribute.get_strategy(), two_replicas):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(1)
+        with strategy.scope():
+            student = toys.nested_classifier()
+            if synchronised:
+                assert distribution.synchronize_batch_norm(student) is student
+            model = SelfDistillationModel(student, Supervised())
+            model.compile(keras.optimizers.SGD(0.1), toys.cross_entropy())
+        model.fit(*toys.class_data(8), batch_size=8, shuffle=False, verbose=0)
+        weights.append({v.path: v.numpy() for v in model.variables})
+    difference = equality.difference(*weights)
+    assert difference < 1e-6 if synchronised else difference > 1e-3
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_evaluation_counts_every_example_once(two_replicas, eagerly):
+    images, labels = toys.class_data(21)
+    with two_replicas.scope():
+        model = SelfDistillationModel(toys.classifier(), Supervised())
+        model.compile(
+            "sgd", toys.cross_entropy(), metrics=["accuracy"], run_eagerly=eagerly
+        )
+    data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(20)
+    logs = model.evaluate(data, return_dict=True, verbose=0)
+    logits = np.concatenate([model.student(images[i : i + 7]) for i in (0, 7, 14)])
+    assert logs["accuracy"] == pytest.approx(np.mean(np.argmax(logits, -1) == labels))
+    assert logs["loss"] == pytest.approx(float(toys.cross_entropy()(labels, logits)))
+    np.testing.assert_allclose(model.predict(data, verbose=0), logits, rtol=1e-4)
+
+
+def test_an_empty_replica_trains_eagerly(two_replicas):
+    with two_replicas.scope():
+        model = SelfDistillationModel(toys.classifier(), FRSKD(width=1))
+        model.compile("sgd", toys.cross_entropy(), run_eagerly=True)
+    history = model.fit(*toys.class_data(3), batch_size=2, verbose=0).history
+    assert np.isfinite(history["loss"][0])
+
+
+class ReplicaWeights:
+    """Every replica's copy of every variable of a model."""
+
+    def __init__(self, strategy, model):
+        copies = [local(strategy, variable.value) for variable in model.variables]
+        self.copies = list(zip(*copies, strict=True))
+
+    def assert_equal(self, other):
+        for ours, theirs in zip(self.copies, other.copies, strict=True):
+            for one, two in zip(ours, theirs, strict=True):
+                np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_on_one_replica_skips_the_step_on_all(
+    two_replicas, policy, value
+):
+    keras.config.set_dtype_policy(policy)
+    try:
+        with two_replicas.scope():
+            model = SelfDistillationModel(toys.classifier(), FRSKD(width=1))
+            model.compile(keras.optimizers.SGD(0.1), toys.cross_entropy())
+    finally:
+        keras.config.set_dtype_policy("float32")
+    images, labels = toys.class_data(8)
+    images[7] = value
+    before = ReplicaWeights(two_replicas, model)
+    history = model.fit(
+        images,
+        labels,
+        batch_size=8,
+        epochs=3,
+        shuffle=False,
+        verbose=0,
+        callbacks=[keras.callbacks.TerminateOnNaN()],
+    ).history
+    before.assert_equal(ReplicaWeights(two_replicas, model))
+    assert len(history["loss"]) == 1
+    assert not np.isfinite(history["task_loss"][0])
+
+
+def test_gradients_that_overflow_on_one_replica_skip_the_step_on_all(two_replicas):
+    """Keras's loss scaling looks at the first replica only."""
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        with two_replicas.scope():
+            model = SelfDistillationModel(toys.classifier(), Supervised())
+            optimizer = keras.optimizers.LossScaleOptimizer(
+                keras.optimizers.SGD(0.1), initial_scale=2.0**15
+            )
+            model.compile(optimizer, toys.cross_entropy())
+    finally:
+        keras.config.set_dtype_policy("float32")
+    images, labels = toys.class_data(8)
+    images[4:] *= 3000.0
+    before = [weight.numpy() for weight in model.trainable_variables]
+    history = model.fit(images, labels, batch_size=8, shuffle=False, verbose=0).history
+    assert np.isfinite(history["loss"][0])
+    for one, weight in zip(before, model.trainable_variables, strict=True):
+        for copy in local(two_replicas, weight.value):
+            np.testing.assert_array_equal(copy, one)
+    assert optimizer.dynamic_scale.numpy() == 2.0**14
+
+
+def test_without_the_optimizers_hooks_keras_sums_the_gradients(
+    two_replicas, monkeypatch
+):
+    monkeypatch.setattr(distribution, "HOOKS", ("_gone",))
+    weights = [
+        equality.train("supervised", "momentum", strategy)[0]
+        for strategy in (tf.distribute.get_strategy(), two_replicas)
+    ]
+    assert equality.difference(*weights) < 1e-5
+
+
+def test_error_without_the_hooks_that_several_workers_need(two_replicas, monkeypatch):
+    monkeypatch.setattr(distribution, "HOOKS", ("_gone",))
+    monkeypatch.setattr(distribution, "is_multi_worker", lambda strategy: True)
+    with two_replicas.scope(), pytest.raises(ValueError, match=r"Install Keras 3\.13"):
+        SelfDistillationModel(toys.classifier(), Supervised())
 
 
 def test_error_student_of_another_strategy(two_replicas):

@@ -5,10 +5,10 @@ import warnings
 import keras
 from keras import ops
 
-from keras_selfkd.distribution import replica_count
 from keras_selfkd.losses import attention_transfer, soft_label
 from keras_selfkd.method import Method
 from keras_selfkd.networks import bifpn, is_dense, prediction_head
+from keras_selfkd.replicas import replica_count
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")

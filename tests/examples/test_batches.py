@@ -88,6 +88,36 @@ def test_augmentation_leaves_the_order_alone(training):
         np.testing.assert_array_equal(labels, same_labels)
 
 
+@both
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_workers_share_the_batches_of_one_process(training, replicas):
+    """Two workers with one or two replicas each; augmentation is the same, too."""
+    train = training(augment=True)
+    size = BATCH // replicas
+    parts = [
+        take(
+            train(1, tf.distribute.InputContext(2, worker, replicas)).batch(
+                replicas // 2
+            ),
+            STEPS + 1,
+        )
+        for worker in range(2)
+    ]
+    for (images, labels), *own in zip(take(train(1), STEPS + 1), *parts, strict=True):
+        shared = np.concatenate([part[1].ravel() for part in own])
+        assert all(part[1].shape == (replicas // 2, size) for part in own)
+        assert sorted(shared) == sorted(labels)
+        shared_images = np.concatenate([p[0].reshape(-1, 8, 8, 1) for p in own])
+        order, shared_order = np.argsort(labels), np.argsort(shared)
+        np.testing.assert_array_equal(shared_images[shared_order], images[order])
+
+
+def test_error_batches_that_replicas_cannot_share():
+    context = tf.distribute.InputContext(3, 0, 3)
+    with pytest.raises(ValueError, match=r"8 is not divisible by .* 3"):
+        from_memory()(0, context)
+
+
 def test_crops_come_from_the_padded_image():
     # Padding of 1 (an eighth of 8): a black border of at most one row and column.
     images = np.concatenate([x for x, _ in take(from_memory(augment=True)(), 9)])[

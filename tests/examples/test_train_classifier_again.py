@@ -1,7 +1,6 @@
 """The runner run twice: repeated, resumed, killed, and by two workers at once."""
 
-import json
-import os
+import re
 import signal
 import subprocess
 import time
@@ -9,6 +8,7 @@ import time
 import pytest
 
 from examples.runs import Run
+from tests import workers
 from tests.examples.runner import COMMAND, ROOT, assert_same_run, run_main
 
 TINY = ("--epochs=4", "--batch_size=50", "--train_per_class=10", "--noexport")
@@ -78,23 +78,43 @@ def test_a_killed_process_resumes_bit_for_bit(tmp_path):
 
 @pytest.mark.slow
 def test_two_workers_train_and_the_chief_writes(tmp_path):
-    cluster = {"worker": ["127.0.0.1:23451", "127.0.0.1:23452"]}
     folder = tmp_path / "run"
     arguments = ["--fast", "--strategy=multi_worker", f"--run_dir={folder}"]
-    workers = [
-        subprocess.Popen(
-            [*COMMAND, *arguments],
-            cwd=ROOT,
-            env=os.environ
-            | {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for task in ({"type": "worker", "index": index} for index in (0, 1))
-    ]
-    outputs = [worker.communicate(timeout=600)[0] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], outputs
+    processes = workers.start("examples.train_classifier", [arguments] * 2)
+    outputs = workers.outputs_of(processes)
+    assert [process.returncode for process in processes] == [0, 0], outputs
     assert "predictions agree with Keras" in outputs[0]
-    assert "test accuracy" not in outputs[1]
+    assert not re.search("Training|Epoch|accuracy", outputs[1]), outputs[1]
     assert (folder / "student.tflite").exists()
+
+
+@pytest.mark.slow
+def test_workers_resume_after_one_was_killed(tmp_path):
+    folder = tmp_path / "run"
+    arguments = [*TINY, "--strategy=multi_worker", f"--run_dir={folder}", "--resume"]
+    processes = workers.start("examples.train_classifier", [arguments] * 2)
+    workers.wait_until(lambda: list(folder.glob("checkpoints/frskd-*")), processes)
+    processes[1].kill()
+    output, _ = workers.outputs_of(processes)
+    assert processes[0].returncode == 1
+    assert "Start all workers again with --resume" in output
+    # The second worker looks for the checkpoint on another disk, then on the right one.
+    elsewhere = [*arguments, f"--run_dir={tmp_path / 'elsewhere'}"]
+    processes = workers.start("examples.train_classifier", [arguments, elsewhere])
+    for output in workers.outputs_of(processes):
+        assert "must lie on storage that they share" in output
+    processes = workers.start("examples.train_classifier", [arguments] * 2)
+    outputs = workers.outputs_of(processes)
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert len(Run(folder).rows("frskd")) == 4
+    assert (folder / "result.json").exists()
+
+
+@pytest.mark.slow
+def test_error_batches_that_workers_cannot_share(tmp_path):
+    folder = tmp_path / "run"
+    arguments = ["--batch_size=25", "--strategy=multi_worker", f"--run_dir={folder}"]
+    processes = workers.start("examples.train_classifier", [arguments] * 2)
+    for output in workers.outputs_of(processes):
+        assert "Expected --batch_size to be a multiple of the 2 replicas" in output
+    assert not folder.exists()

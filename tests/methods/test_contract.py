@@ -3,53 +3,27 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from typing import NamedTuple
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_selfkd import FRSKD, SelfDistillationModel, Supervised
-from keras_selfkd.losses import normalized_mse
+from keras_selfkd import SelfDistillationModel
 from keras_selfkd.supervision import Supervision
-from tests import toys
+from tests import equality, toys
+from tests.methods.cases import CASES
 
-
-class Case(NamedTuple):
-    create: Callable
-    # Terms whose gradient must not reach the variables that `teacher` returns.
-    stopped_terms: tuple = ()
-    teacher: Callable = lambda method: []
-
-
-CASES = {
-    "supervised": Case(Supervised),
-    "frskd": Case(
-        lambda: FRSKD(width=1, depth=1),
-        ("soft_label", "feature"),
-        lambda method: method.self_teacher.trainable_variables,
-    ),
-    "frskd_fixed_nfd": Case(
-        lambda: FRSKD(
-            soft_label_weight=1.0,
-            feature_weight=0.3,
-            temperature=1.0,
-            feature_loss=normalized_mse,
-            channels=5,
-            depth=1,
-        ),
-        ("soft_label", "feature"),
-        lambda method: method.self_teacher.trainable_variables,
-    ),
-}
 STUDENTS = {
     "class": (toys.classifier, toys.class_data),
     "pixel": (toys.segmenter, toys.pixel_data),
     "nested": (toys.nested_classifier, toys.class_data),
 }
 CLASS_AND_SLOWLY_PIXEL = ["class", pytest.param("pixel", marks=pytest.mark.slow)]
+CONDITIONS = [
+    pytest.param(name, marks=[] if name in equality.FEW else pytest.mark.slow)
+    for name in equality.CONDITIONS
+]
 ALL_STUDENTS = ["class", "pixel", pytest.param("nested", marks=pytest.mark.slow)]
 # The toys are so small that every self-teacher is larger; the warning has its test.
 pytestmark = pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning")
@@ -192,33 +166,18 @@ def test_export_holds_only_the_student(case, tmp_path):
     assert len(exported.variables) == len(model.student.variables)
 
 
-def weights_after_three_steps(case):
-    """Batches of 8, 8 and 5 examples: 2 replicas share the last one unevenly."""
-    keras.utils.set_random_seed(1)
-    optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
-    model, _ = build(case, "class", optimizer, batch_norm=False, regularizer="l2")
-    weight = np.random.default_rng(0).random(21).astype("float32")
-    data = tf.data.Dataset.from_tensor_slices((*toys.class_data(21), weight)).batch(8)
-    logs = model.fit(data, shuffle=False, verbose=0).history
-    return logs, [
-        (weight.path, keras.ops.convert_to_numpy(weight.value))
-        for weight in model.trainable_weights
-    ]
-
-
 @pytest.mark.usefixtures("double")
-def test_two_replicas_train_as_one(case, two_replicas):
+@pytest.mark.parametrize("method", CASES)
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_two_replicas_train_as_one(two_replicas, method, condition):
     """In float64: synchronised BatchNorm sums its statistics in another order."""
-    one_logs, expected = weights_after_three_steps(case)
-    keras.utils.clear_session()
-    with two_replicas.scope():
-        logs, actual = weights_after_three_steps(case)
-    for (path, ours), (_, theirs) in zip(actual, expected, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-5, err_msg=path)
-    assert logs.keys() == one_logs.keys()
-    for name in logs:
-        if name.endswith("loss"):
-            np.testing.assert_allclose(logs[name], one_logs[name], rtol=1e-4)
+    one_device = tf.distribute.get_strategy()
+    expected, logs = equality.train(method, condition, one_device)
+    untrained, _ = equality.train(method, condition, one_device, epochs=0)
+    trained, replica_logs = equality.train(method, condition, two_replicas)
+    assert equality.difference(expected, untrained) > 1e-4
+    assert equality.difference(expected, trained) < 1e-5
+    assert replica_logs == pytest.approx(logs, rel=1e-5)
 
 
 def test_zero_weight_means_no_gradient(case):

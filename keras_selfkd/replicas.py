@@ -1,0 +1,110 @@
+"""One of several replicas in a step: its sums, its part of the batch, its seeds."""
+
+import contextlib
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+
+def replica_count():
+    """Number of replicas that share each batch."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def sum_over_replicas(value):
+    """The sum of tensors over all replicas; the tensors themselves outside of them."""
+    context = tf.distribute.get_replica_context()
+    if context is None or replica_count() == 1:
+        return value
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+class Share(NamedTuple):
+    """What a replica computes of a batch.
+
+    Attributes:
+        tensors: List of tensors `(examples, ...)`.
+        reported: Number of their first examples that this replica reports in
+            metrics; all replicas' numbers add up to the batch's.
+        copies: Number of replicas that compute the same examples.
+    """
+
+    tensors: list
+    reported: Any
+    copies: Any
+
+
+def share_of_batch(tensors):
+    """This replica's part of a batch, or all of it where a replica would have none.
+
+    That happens in a last, partial batch. Convolutions and BatchNorm fail on no
+    examples; on the whole batch each replica computes what one device would.
+
+    Args:
+        tensors: List of this replica's tensors `(examples, ...)`.
+
+    Returns:
+        `Share`.
+    """
+    examples = tf.shape(tensors[0])[0]
+    known = tensors[0].shape[0] is not None and not tf.executing_eagerly()
+    if replica_count() == 1 or known:
+        return Share(tensors, examples, 1)
+    missing = sum_over_replicas(tf.cast(examples == 0, tf.int32)) > 0
+
+    def across(strategy, missing, *tensors):
+        def whole():
+            return [strategy.gather(tensor, axis=0) for tensor in tensors]
+
+        def nothing():
+            local = [strategy.experimental_local_results(t)[0] for t in tensors]
+            return [tensor[:0] for tensor in local]
+
+        return tf.cond(strategy.experimental_local_results(missing)[0], whole, nothing)
+
+    context = tf.distribute.get_replica_context()
+    gathered = context.merge_call(across, args=(missing, *tensors))
+    shared = tf.cond(missing, lambda: gathered, lambda: tensors)
+    if not tf.executing_eagerly():
+        for one, tensor in zip(shared, tensors, strict=True):
+            one.set_shape(tensor.shape)
+    first = tf.cast(context.replica_id_in_sync_group == 0, tf.int32)
+    reported = tf.where(missing, first * tf.shape(shared[0])[0], examples)
+    return Share(shared, reported, tf.where(missing, replica_count(), 1))
+
+
+def infer(network, images):
+    """`network(images)` in inference mode, also on a replica that has no images."""
+    if replica_count() == 1 or tf.distribute.in_cross_replica_context():
+        return network(images, training=False)
+    examples = tf.shape(images)[0]
+
+    def one():
+        return tf.zeros(tf.concat([[1], tf.shape(images)[1:]], 0), images.dtype)
+
+    some = tf.cond(tf.equal(examples, 0), one, lambda: images)
+    if not tf.executing_eagerly():
+        some.set_shape(images.shape)
+    return network(some, training=False)[:examples]
+
+
+@contextlib.contextmanager
+def seeds_of_this_replica(states):
+    """Inside, random numbers differ between replicas, the same way in each run.
+
+    Args:
+        states: Seed generators' variables, equal on all replicas before and after.
+    """
+    if replica_count() == 1:
+        yield
+        return
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    # A prime, so that one layer's seed is not another's on the next replica.
+    shift = tf.cast(tf.stack([replica * 104_729, 0]), "int64")
+    for state in states:
+        state.assign(state + tf.cast(shift, state.dtype))
+    try:
+        yield
+    finally:
+        for state in states:
+            state.assign(state - tf.cast(shift, state.dtype))

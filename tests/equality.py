@@ -1,0 +1,141 @@
+"""Training under a condition, to compare one device with several.
+
+    TF_CONFIG=... python -m tests.equality FILE [few]
+
+trains every method under every condition as one of several workers, and saves weights
+and losses in FILE. With `few`, methods other than the first go through `FEW` only.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_selfkd import SelfDistillationModel
+from keras_selfkd.distribution import strategy_by_name
+from tests import toys
+from tests.methods.cases import CASES
+
+
+def sgd(**options):
+    return lambda: keras.optimizers.SGD(0.01, momentum=0.9, **options)
+
+
+class Condition(NamedTuple):
+    """What differs from SGD with momentum on three full batches of 8 examples."""
+
+    optimizer: Callable = sgd()
+    examples: int = 24
+    reduction: str = "sum_over_batch_size"
+    weighted: bool = False
+    regularizer: str | None = None
+    void: bool = False
+
+
+CONDITIONS = {
+    "momentum": Condition(),
+    "sample weights": Condition(weighted=True),
+    "regularisers": Condition(regularizer="l2"),
+    "loss summed, not averaged": Condition(reduction="sum"),
+    "mean over sample weights": Condition(
+        weighted=True, reduction="mean_with_sample_weight"
+    ),
+    "ignore_class, most void on one replica": Condition(void=True),
+    "uneven last batch": Condition(examples=21),
+    "an empty replica (last batch of 1)": Condition(examples=17),
+    "loss summed, an empty replica": Condition(examples=17, reduction="sum"),
+    "weighted and regularised, an empty replica": Condition(
+        examples=17, weighted=True, regularizer="l2"
+    ),
+    "gradient accumulation": Condition(sgd(gradient_accumulation_steps=2)),
+    "global_clipnorm": Condition(sgd(global_clipnorm=0.1)),
+    "clipnorm": Condition(sgd(clipnorm=0.05)),
+    "clipvalue": Condition(sgd(clipvalue=0.01)),
+    "accumulation and clipping": Condition(
+        sgd(gradient_accumulation_steps=2, global_clipnorm=0.1)
+    ),
+    "Nadam": Condition(lambda: keras.optimizers.Nadam(0.001)),
+    "Muon": Condition(
+        lambda: keras.optimizers.Muon(0.01, weight_decay=None, adam_weight_decay=0.5)
+    ),
+    "AdamW": Condition(lambda: keras.optimizers.AdamW(0.001, weight_decay=0.1)),
+    "averaged weights": Condition(
+        sgd(use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=2)
+    ),
+}
+
+
+FEW = "weighted and regularised, an empty replica", "accumulation and clipping"
+
+
+def batches(condition):
+    """Shuffled by hand: the first half of each batch is a replica's part of it."""
+    images, labels = (toys.pixel_data if condition.void else toys.class_data)(24)
+    if condition.void:
+        labels[np.arange(24) % 8 < 4, 2:] = toys.CLASSES
+    data = (images, labels)
+    if condition.weighted:
+        data += (np.random.default_rng(0).random(24).astype("float32"),)
+    return tf.data.Dataset.from_tensor_slices(data).take(condition.examples).batch(8)
+
+
+def train(method, condition, strategy, epochs=1):
+    """Weights and logs of a training; the student has no BatchNorm."""
+    condition = CONDITIONS[condition]
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(1)
+    create = toys.segmenter if condition.void else toys.classifier
+    ignore = {"ignore_class": toys.CLASSES} if condition.void else {}
+    with strategy.scope():
+        student = create(batch_norm=False, regularizer=condition.regularizer)
+        model = SelfDistillationModel(student, CASES[method].create())
+        loss = toys.cross_entropy(reduction=condition.reduction, **ignore)
+        model.compile(condition.optimizer(), loss)
+    fit = model.fit(batches(condition), epochs=epochs, shuffle=False, verbose=0)
+    weights = {v.path: v.numpy() for v in model.trainable_variables}
+    return weights, {name: values[0] for name, values in fit.history.items()}
+
+
+def difference(one, other):
+    """The largest difference of two trainings' weights."""
+    assert one.keys() == other.keys()
+    return max(np.max(np.abs(one[path] - other[path])) for path in one)
+
+
+def cases(few=False):
+    first = next(iter(CASES))
+    return [
+        (method, condition)
+        for method in CASES
+        for condition in CONDITIONS
+        if not few or method == first or condition in FEW
+    ]
+
+
+def load(path):
+    """Dict from method and condition to a worker's weights and losses."""
+    found = {}
+    with np.load(path) as arrays:
+        for key, value in arrays.items():
+            method, condition, name = key.split("|")
+            found.setdefault((method, condition), {})[name] = value
+    return found
+
+
+def main(path, few=""):
+    strategy = strategy_by_name("multi_worker")
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    saved = {}
+    for method, condition in cases(bool(few)):
+        weights, losses = train(method, condition, strategy)
+        found = weights | losses
+        saved |= {f"{method}|{condition}|{name}": found[name] for name in found}
+    np.savez(path, **saved)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
