@@ -83,8 +83,8 @@ def write_report(runs):
         "# Weight of `normalized_mse`\n\n`python -m benchmarks.normalized_mse_weight`, "
         f"{reports.machine()}. 2,000 CIFAR-100 images, {EPOCHS} epochs, FRSKD with "
         f"constant weights; 5,000 validation images.\n\n{table}\n"
-        "In a training this short no weight helps, and large ones harm most. The default "
-        "is the smallest that was tried, 0.1. Ramped weights were not tried.\n"
+        "In a training this short no weight helps, and large ones harm most. The "
+        "default is the smallest that was tried, 0.1. Ramped weights were not tried.\n"
     )
     reports.write_text(pathlib.Path("benchmarks/normalized_mse_weight.md"), text)
 
