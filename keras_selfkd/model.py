@@ -127,6 +127,12 @@ class SelfDistillationModel(distribution.ReplicatedModel):
         logs = {name: value for name, value in logs.items() if name not in terms}
         return self.worker_logs(logs)
 
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        """Keras's own, but always a scalar: 0 on a replica that has no examples."""
+        return ops.sum(super().compute_loss(x, y, y_pred, sample_weight, training))
+
     def get_metrics_result(self):
         """The metrics' values; those of terms after training only, not evaluation."""
         results = super().get_metrics_result()

@@ -42,7 +42,12 @@ def setup_arguments(tmp_path):
 
 
 def module_of(requirement):
-    others = {"absl-py": "absl", "pillow": "PIL", "scikit-learn": "sklearn"}
+    others = {
+        "absl-py": "absl",
+        "pillow": "PIL",
+        "pyyaml": "yaml",
+        "scikit-learn": "sklearn",
+    }
     return others.get(requirement, requirement.replace("-", "_"))
 
 
