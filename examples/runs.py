@@ -78,6 +78,11 @@ class Run:
         """Returns the history of one method: a dict of its logs for each epoch."""
         return [row for row in self.history if row["method"] == method]
 
+    def last_epoch(self, method):
+        """Returns how many epochs the last checkpoint has seen, 0 without one."""
+        checkpoints = self._checkpoints(method)
+        return _epoch_of(checkpoints[-1]) if checkpoints else 0
+
     def restore(self, model, method):
         """Loads the last checkpoint of a method, if there is one.
 
@@ -88,13 +93,17 @@ class Run:
         Returns:
             Number of epochs that the weights have seen, 0 without a checkpoint.
         """
-        checkpoints = sorted(self.path.glob(f"checkpoints/{method}-*.weights.h5"))
+        checkpoints = self._checkpoints(method)
         if not checkpoints:
             return 0
         # An optimizer without variables would not take its momentum from the file.
-        model.optimizer.build(model.trainable_variables)
+        with model.distribute_strategy.scope():
+            model.optimizer.build(model.trainable_variables)
         model.load_weights(checkpoints[-1])
-        return int(checkpoints[-1].name.split(".")[0].rpartition("-")[2])
+        return _epoch_of(checkpoints[-1])
+
+    def _checkpoints(self, method):
+        return sorted(self.path.glob(f"checkpoints/{method}-*.weights.h5"))
 
     def record(self, model, method, epoch, logs):
         """Writes the history row of an epoch, then the checkpoint that lets it count.
@@ -123,6 +132,10 @@ class Run:
     def discard_checkpoints(self):
         """Deletes what only an interrupted run needs."""
         shutil.rmtree(self.output / "checkpoints", ignore_errors=True)
+
+
+def _epoch_of(checkpoint):
+    return int(checkpoint.name.split(".")[0].rpartition("-")[2])
 
 
 def _check_same(flags, config):

@@ -191,8 +191,10 @@ def fit(model, method, data, run):
     Returns:
         Seconds of all epochs, those before an interruption included.
     """
-    seen = run.restore(model, method) if RESUME.value else 0
+    seen = run.last_epoch(method) if RESUME.value else 0
     check_same_epoch(seen, run, model.distribute_strategy)
+    if seen:
+        run.restore(model, method)
     model.fit(
         training_data(data, seen, model.distribute_strategy),
         steps_per_epoch=data.steps_per_epoch,

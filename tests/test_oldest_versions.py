@@ -19,6 +19,8 @@ TESTS = (
     f"{CONTRACT}::test_two_replicas_train_as_one",
     "tests/test_replicas.py",
     "tests/test_distribution.py",
+)
+WORKERS = (
     "tests/test_cluster.py::test_two_workers_fit_evaluate_predict_and_save",
     "tests/test_cluster.py::test_error_a_worker_alone",
 )
@@ -34,11 +36,12 @@ def test_the_oldest_supported_versions(tmp_path):
     subprocess.run(install, check=True)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     options = ["-q", "-p", "no:cacheprovider", "-W", IGNORED]
-    result = subprocess.run(
-        [python, "-m", "pytest", *options, *TESTS],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stdout[-5000:]
+    for tests in (["-m", "not slow", *TESTS], WORKERS):
+        result = subprocess.run(
+            [python, "-m", "pytest", *options, *tests],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == 0, result.stdout[-5000:]
