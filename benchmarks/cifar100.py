@@ -20,11 +20,10 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import reports
-from examples.convnets import resnet18
+from benchmarks.recipe import compiled
 from examples.data import load_data
-from examples.optimizers import SGDWithL2, learning_rate_schedule
 from examples.results import score
-from keras_selfkd import FRSKD, SelfDistillationModel, SigmoidRampUp, Supervised
+from keras_selfkd import FRSKD, SigmoidRampUp, Supervised
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Directory of prepared TFDS data sets.")
@@ -61,13 +60,7 @@ def train(leg, seed, path):
         seed=seed,
     )
     steps = FLAGS.epochs * data.steps_per_epoch
-    student = resnet18(data.image_shape, data.classes, channels=(16, 32, 64, 128))
-    model = SelfDistillationModel(student, LEGS[leg](steps))
-    model.compile(
-        SGDWithL2(learning_rate_schedule("cosine", 0.1, steps), momentum=0.9, l2=5e-4),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
+    model = compiled(data, (16, 32, 64, 128), LEGS[leg](steps), steps)
     start = time.time()
     history = model.fit(
         data.train(),

@@ -17,10 +17,9 @@ import keras
 from absl import app, flags
 
 from benchmarks import reports
-from examples.convnets import resnet18
+from benchmarks.recipe import compiled
 from examples.data import load_data
-from examples.optimizers import SGDWithL2, learning_rate_schedule
-from keras_selfkd import FRSKD, SelfDistillationModel, Supervised
+from keras_selfkd import FRSKD, Supervised
 from keras_selfkd.losses import normalized_mse
 
 FLAGS = flags.FLAGS
@@ -56,13 +55,7 @@ def validation_accuracy(leg, seed):
         seed=seed,
     )
     steps = EPOCHS * data.steps_per_epoch
-    student = resnet18(data.image_shape, data.classes, channels=(8, 16, 32, 64))
-    model = SelfDistillationModel(student, method(leg))
-    model.compile(
-        SGDWithL2(learning_rate_schedule("cosine", 0.1, steps), momentum=0.9, l2=5e-4),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
+    model = compiled(data, (8, 16, 32, 64), method(leg), steps)
     model.fit(
         data.train(),
         steps_per_epoch=data.steps_per_epoch,

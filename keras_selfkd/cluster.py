@@ -22,7 +22,7 @@ def multi_worker_strategy(timeout=300):
     Waits until all workers have started. Call it before any other TensorFlow
     operation. When a worker dies later, the others' steps raise a
     `tf.errors.UnavailableError` that names it, as soon as TensorFlow misses its
-    heartbeat (after 3 and 10 seconds between two processes on CPUs).
+    heartbeat.
 
     Args:
         timeout: Seconds to wait for the other workers, at least 1. Defaults to `300`.

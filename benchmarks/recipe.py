@@ -1,0 +1,26 @@
+"""The recipe that the CIFAR-100 benchmarks share."""
+
+import keras
+
+from examples.convnets import resnet18
+from examples.optimizers import SGDWithL2, learning_rate_schedule
+from keras_selfkd import SelfDistillationModel
+
+
+def compiled(data, channels, method, steps):
+    """A thin ResNet-18 with a method: cosine from 0.1, momentum 0.9, L2 5e-4.
+
+    Args:
+        data: `examples.data.Data`.
+        channels: Channels of the four stages.
+        method: `keras_selfkd.Method`.
+        steps: Number of optimizer steps of the whole training.
+    """
+    student = resnet18(data.image_shape, data.classes, channels=channels)
+    model = SelfDistillationModel(student, method)
+    model.compile(
+        SGDWithL2(learning_rate_schedule("cosine", 0.1, steps), momentum=0.9, l2=5e-4),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
