@@ -15,7 +15,7 @@ from absl import app
 
 from benchmarks import reports
 from tests import equality, workers
-from tests.methods.cases import CASES
+from tests.methods.cases import EXACT
 
 
 def two_replicas():
@@ -56,7 +56,7 @@ def table(weights, expected):
         weights: Dict from the place of training to a dict from case to weights.
         expected: Dict from case to one device's weights.
     """
-    columns = [(place, method) for method in CASES for place in weights]
+    columns = [(place, method) for method in EXACT for place in weights]
     names = [f"{method}: {place}" for place, method in columns]
     lines = [
         f"| condition | {' | '.join(names)} |",

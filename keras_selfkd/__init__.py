@@ -1,12 +1,13 @@
 """Self-distillation for Keras 3: a vision network that teaches itself."""
 
 from keras_selfkd import losses
-from keras_selfkd.data import check_data
+from keras_selfkd.data import check_data, with_class_weights
 from keras_selfkd.distribution import synchronize_batch_norm
 from keras_selfkd.export import export_saved_model, export_student
 from keras_selfkd.method import Method, Outputs, Supervised
-from keras_selfkd.methods import FRSKD
-from keras_selfkd.metrics import ExpectedCalibrationError
+from keras_selfkd.methods import FRSKD, NFD
+from keras_selfkd.metrics import ExpectedCalibrationError, PixelAccuracy
+from keras_selfkd.mixing import CutMix, Mixup
 from keras_selfkd.model import SelfDistillationModel
 from keras_selfkd.schedules import SigmoidRampUp
 
@@ -14,9 +15,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "FRSKD",
+    "NFD",
+    "CutMix",
     "ExpectedCalibrationError",
     "Method",
+    "Mixup",
     "Outputs",
+    "PixelAccuracy",
     "SelfDistillationModel",
     "SigmoidRampUp",
     "Supervised",
@@ -25,4 +30,5 @@ __all__ = [
     "export_student",
     "losses",
     "synchronize_batch_norm",
+    "with_class_weights",
 ]

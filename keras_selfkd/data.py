@@ -1,4 +1,4 @@
-"""Looking at a data set before a long training does."""
+"""Looking at a data set before a long training does, and weighing its pixels."""
 
 import numpy as np
 import tensorflow as tf
@@ -64,3 +64,55 @@ def check_images(images, shape):
         )
     if not np.all(np.isfinite(np.asarray(images))):
         raise ValueError("The images have pixels that are NaN or infinite.")
+
+
+def with_class_weights(dataset, class_weight):
+    """Weighs each example or pixel by the class of its label.
+
+    `fit(class_weight=...)` of Keras takes one label an example; this takes masks, too.
+
+    Args:
+        dataset: `tf.data.Dataset` of batches `(images, labels)` or `(images, labels,
+            sample_weight)` with integer labels `(batch,)`, `(batch, height, width)` or
+            `(batch, height, width, 1)`; weights that are there are multiplied.
+        class_weight: Dict from label to weight; labels that are not in it, such as
+            void, weigh 1.
+
+    Returns:
+        `tf.data.Dataset` of `(images, labels, sample_weight)`, the weights float32 and
+        of the labels' shape, without a last axis of 1.
+
+    Raises:
+        ValueError: if `class_weight` is empty or has a label below 0.
+
+    Example:
+
+    >>> masks = tf.constant([[[0, 1, 255]]])
+    >>> batches = tf.data.Dataset.from_tensors((tf.zeros((1, 1, 3, 1)), masks))
+    >>> ((_, _, weights),) = with_class_weights(batches, {0: 0.5, 1: 3.0})
+    >>> print(weights.numpy())
+    [[[0.5 3.  1. ]]]
+    """
+    if not class_weight or min(class_weight) < 0:
+        raise ValueError(
+            "Expected weights for labels from 0 on. Received: "
+            f"class_weight={class_weight}"
+        )
+    table = np.ones(max(class_weight) + 2, "float32")
+    table[list(class_weight)] = list(class_weight.values())
+
+    def weigh(images, labels, sample_weight=None):
+        found = tf.cast(labels, tf.int32)
+        if found.shape.rank in (2, 4) and found.shape[-1] == 1:
+            found = tf.squeeze(found, -1)
+        # All labels beyond the table take its last entry, 1.
+        known = tf.clip_by_value(found, 0, len(table) - 1)
+        weights = tf.gather(tf.constant(table), known)
+        if sample_weight is not None:
+            given = tf.cast(sample_weight, weights.dtype)
+            if given.shape.rank == 1 < weights.shape.rank:
+                given = tf.reshape(given, (-1, 1, 1))
+            weights *= given
+        return images, labels, weights
+
+    return dataset.map(weigh, num_parallel_calls=tf.data.AUTOTUNE)

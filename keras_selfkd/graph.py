@@ -131,20 +131,40 @@ def area(tensor):
     return math.prod(tensor.shape[1:3])
 
 
-def clean_cuts(calls, start=0):
-    """The calls from `start` on whose map all that follows depends on alone.
-
-    Tensors made before `start` are ignored, so a decoder's skips do not count;
-    with `start=0` the graph's own inputs do.
-    """
+def clean_cuts(calls):
+    """The calls whose map all that follows depends on alone, the inputs included."""
     last_use = {id(t): i for i, call in enumerate(calls) for t in call.inputs}
     made = {id(t) for call in calls for t in tensors_in(call.output)}
     inputs = [i for key, i in last_use.items() if key not in made]
-    open_until = max(inputs, default=-1) if start == 0 else -1
+    return cuts_after(calls, last_use, open_until=max(inputs, default=-1))
+
+
+def clean_cuts_from(start, calls):
+    """Those after the call `start`, where only what comes from it counts.
+
+    Tensors from elsewhere, such as a decoder's skips, are ignored.
+    """
+    calls = depending_on(start, calls)
+    last_use = {id(t): i for i, call in enumerate(calls) for t in call.inputs}
+    return cuts_after(calls, last_use, open_until=-1)
+
+
+def cuts_after(calls, last_use, open_until):
     cuts = []
-    for i in range(start, len(calls)):
-        if open_until <= i and is_map(calls[i].output):
-            cuts.append(calls[i])
-        made_here = tensors_in(calls[i].output)
+    for i, call in enumerate(calls):
+        if open_until <= i and is_map(call.output):
+            cuts.append(call)
+        made_here = tensors_in(call.output)
         open_until = max([open_until, *(last_use.get(id(t), i) for t in made_here)])
     return cuts
+
+
+def depending_on(start, calls):
+    """The call `start` and those of `calls` that use what comes from it."""
+    reached = {id(tensor) for tensor in tensors_in(start.output)}
+    found = [start]
+    for call in calls:
+        if any(id(tensor) in reached for tensor in call.inputs):
+            reached.update(id(tensor) for tensor in tensors_in(call.output))
+            found.append(call)
+    return found

@@ -48,11 +48,18 @@ class Method(keras.layers.Layer):
 
     A method never keeps the student as an attribute: it would be saved twice.
 
+    Args:
+        mixing: `Mixup` or `CutMix`, which `prepare` applies to each batch, or `None`.
+
     Attributes:
         minimum_taps: Number of taps the method needs; 0 for methods on logits.
     """
 
     minimum_taps = 0
+
+    def __init__(self, mixing=None, **kwargs):
+        super().__init__(**kwargs)
+        self.mixing = mixing
 
     def attach(self, student, outputs):
         """Creates the method's own networks for a student. Called once, by the model.
@@ -77,8 +84,12 @@ class Method(keras.layers.Layer):
         raise NotImplementedError(f"{type(self).__name__} must define `loss_weights`.")
 
     def prepare(self, batch):
-        """Adds views, mixing or frozen targets to the batch, outside the tape."""
-        return batch
+        """Adds views, mixing or frozen targets to the batch, outside the tape.
+
+        `"y"`, `"sample_weight"` and `"valid"` of what it returns belong to the first
+        view. Labels of mixed images are `MixedLabels`, which `supervise` takes.
+        """
+        return batch if self.mixing is None else self.mixing.mix(batch)
 
     def loss_terms(self, student, batch, supervise):
         """Computes the unweighted terms of the loss.
@@ -97,10 +108,25 @@ class Method(keras.layers.Layer):
     def after_step(self, student, batch):
         """Updates memories and moving averages after the weights have changed."""
 
+    def get_config(self):
+        mixing = keras.saving.serialize_keras_object(self.mixing)
+        return {**super().get_config(), "mixing": mixing}
+
+    @classmethod
+    def from_config(cls, config):
+        parts = {
+            name: keras.saving.deserialize_keras_object(value)
+            for name, value in config.items()
+        }
+        return cls(**parts)
+
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
 class Supervised(Method):
     """Plain training as a method: the baseline of every comparison.
+
+    Args:
+        mixing: `Mixup` or `CutMix`, or `None`.
 
     Example:
 

@@ -119,6 +119,52 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         return ops.where(labels == self.ignore_class, 0.0, weight)
 
 
+@keras.saving.register_keras_serializable(package="keras_selfkd")
+class PixelAccuracy(keras.metrics.SparseCategoricalAccuracy):
+    """Share of the pixels whose largest logit is their label's, void ones left out.
+
+    For masks `(batch, height, width)` or `(batch, height, width, 1)`. The mean
+    intersection over union is Keras's own: `keras.metrics.MeanIoU(num_classes,
+    ignore_class=255, sparse_y_pred=False)`.
+
+    Args:
+        ignore_class: Label of the pixels to leave out, such as 255. Defaults to
+            `None`.
+        name: Name of the metric. Defaults to `"pixel_accuracy"`.
+        dtype: Dtype of the result. Defaults to `None`, float32.
+
+    Example:
+    >>> metric = PixelAccuracy(ignore_class=255)
+    >>> logits = [[[[0.0, 1.0], [0.0, 1.0], [0.0, 1.0]]]]
+    >>> metric.update_state([[[1, 0, 255]]], logits)
+    >>> float(metric.result())
+    0.5
+    """
+
+    def __init__(self, ignore_class=None, name="pixel_accuracy", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.ignore_class = ignore_class
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Adds the pixels of a batch, weighted by `sample_weight`."""
+        labels = ops.convert_to_tensor(y_true)
+        labels = ops.squeeze(labels, -1) if len(labels.shape) == 4 else labels
+        weight = ops.ones_like(labels, dtype=self.dtype)
+        if sample_weight is not None:
+            given = ops.cast(sample_weight, self.dtype)
+            if len(given.shape) in (2, 4) and given.shape[-1] == 1:
+                given = ops.squeeze(given, -1)
+            weight *= given[:, None, None] if len(given.shape) == 1 else given
+        if self.ignore_class is not None:
+            weight = ops.where(labels == self.ignore_class, 0.0, weight)
+        super().update_state(labels, y_pred, sample_weight=weight)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        config = {"name": self.name, "dtype": self.dtype}
+        return {**config, "ignore_class": self.ignore_class}
+
+
 def _integer_labels(labels, probabilities):
     """Brings integer or one-hot labels to the shape of the predictions."""
     shape = labels.shape

@@ -9,6 +9,8 @@ from keras import ops
 
 from keras_selfkd import distribution, replicas
 from keras_selfkd.graph import like_inputs
+from keras_selfkd.matching import resized_like
+from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.supervision import Supervision
 from keras_selfkd.taps import Tapped
 
@@ -19,12 +21,16 @@ class SelfDistillationModel(distribution.ReplicatedModel):
 
     `compile`, `fit`, `evaluate` and `predict` are Keras's own. Training logs the
     total `loss` and each unweighted `<term>_loss` beside the compiled metrics;
-    `evaluate`, `predict` and calling the model use the bare student.
+    `evaluate`, `predict` and calling the model use the bare student. Where a method
+    mixes images, training metrics are of the mixed images against the label of larger
+    weight.
 
     Args:
         student: Functional or `Sequential` Keras model: one image input of known
             size, one output of logits `(batch, classes)` or `(batch, height, width,
-            classes)`. Deployed as it is: `model.student`.
+            classes)`. Deployed as it is: `model.student`. Dense logits that are
+            smaller than the masks are resized bilinearly for losses and metrics, not
+            by `predict`.
         method: A `Method`, for example `FRSKD()`.
         taps: List of layer names, fine to coarse, whose outputs the method reads
             (`"backbone/layer"` inside nested models). Defaults to the end of each
@@ -96,6 +102,8 @@ class SelfDistillationModel(distribution.ReplicatedModel):
             batch = self.method.prepare(dict(data))
             with tf.GradientTape() as tape:
                 student = self._tapped(batch["x"], training=True)
+                logits = resized_like(student.logits, data["y"])
+                student = student._replace(logits=logits)
                 terms = self.method.loss_terms(student, batch, supervision)
                 terms = {
                     name: supervision.reduce(
@@ -119,7 +127,7 @@ class SelfDistillationModel(distribution.ReplicatedModel):
             args=(gradients, before, student, batch),
             optimizer=self.optimizer,
         )
-        return self._update_metrics(data, student.logits, logs, share.reported)
+        return self._update_metrics(batch, student.logits, logs, share.reported)
 
     def test_step(self, data):
         logs = super().test_step(data)
@@ -130,8 +138,17 @@ class SelfDistillationModel(distribution.ReplicatedModel):
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
-        """Keras's own, but always a scalar: 0 on a replica that has no examples."""
+        """Keras's own, of logits as large as the masks, and always a scalar."""
+        if y is not None:
+            y_pred = resized_like(y_pred, y)
+        # A replica without examples has no mean: its sum is 0.
         return ops.sum(super().compute_loss(x, y, y_pred, sample_weight, training))
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Keras's own, of logits as large as the masks."""
+        if y is not None:
+            y_pred = resized_like(y_pred, y)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def get_metrics_result(self):
         """The metrics' values; those of terms after training only, not evaluation."""
@@ -189,15 +206,16 @@ class SelfDistillationModel(distribution.ReplicatedModel):
         for variable, value in zip(self.non_trainable_variables, before, strict=True):
             variable.assign(value)
 
-    def _update_metrics(self, data, logits, losses, count):
-        """Updates the logs; metrics see the user's own batch, which is view 0."""
+    def _update_metrics(self, batch, logits, losses, count):
+        """Updates the logs; metrics see the first view, mixed or not."""
         every = ops.cast(replicas.sum_over_replicas(count), "float32")
         for metric in self.metrics:
             if metric.name in losses:
                 metric.update_state(losses[metric.name], sample_weight=every)
-        keys = ("x", "y", "sample_weight")
-        x, y, weight = (data[k] if data[k] is None else data[k][:count] for k in keys)
-        logs = self.compute_metrics(x, y, logits[:count], sample_weight=weight)
+        x, y, weight = batch["x"], batch["y"], batch["sample_weight"]
+        y = y.larger() if isinstance(y, MixedLabels) else y
+        weight = weight if weight is None else weight[:count]
+        logs = self.compute_metrics(x[:count], y[:count], logits[:count], weight)
         return self.worker_logs(logs)
 
     def save_own_variables(self, store):

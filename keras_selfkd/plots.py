@@ -41,13 +41,13 @@ def plot_history(histories, path):
     main = min(keys, key=lambda key: (key.endswith("loss"), "acc" not in key))
     keys.remove(main)
     columns, rows = min(len(keys), 2), max(1, math.ceil(len(keys) / 2))
-    figure = _figure(4.8 + 2.6 * columns, max(3.6, 2.0 * rows))
+    figure = new_figure(4.8 + 2.6 * columns, max(3.6, 2.0 * rows))
     grid = figure.add_gridspec(rows, columns + 1, width_ratios=[1.9] + [1] * columns)
     places = [grid[:, 0]] + [grid[i // 2, 1 + i % 2] for i in range(len(keys))]
     for key, place in zip([main, *keys], places, strict=True):
         _draw_curves(figure.add_subplot(place), histories, key, small=key != main)
     figure.axes[0].legend(handles=_legend(histories), frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_attention(model, images, path, titles=None):
@@ -75,17 +75,17 @@ def plot_attention(model, images, path, titles=None):
             "Expected images of shape (images, height, width, 1 or 3) and a title for "
             f"each. Received: shape={images.shape}, {len(titles)} titles"
         )
-    columns = [("image", images), *_attention_columns(model, images)]
+    columns = [("image", images), *attention_columns(model, images)]
     height, width = images.shape[1:3]
-    figure = _figure(1.5 * len(columns), 1.5 * len(images) * height / width + 0.6)
+    figure = new_figure(1.5 * len(columns), 1.5 * len(images) * height / width + 0.6)
     grid = figure.subplots(len(images), len(columns), squeeze=False)
     for column, (header, pictures) in zip(grid.T, columns, strict=True):
         column[0].set_title(header, fontsize="small")
         for axes, picture in zip(column, pictures, strict=True):
-            _draw_picture(axes, picture, (0, width, height, 0))
+            draw_picture(axes, picture, (0, width, height, 0))
     for axes, title in zip(grid[:, 0], titles, strict=True):
         axes.set_ylabel(title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_reliability(outputs, labels, path, bins=15, from_logits=True, title=""):
@@ -117,7 +117,7 @@ def plot_reliability(outputs, labels, path, bins=15, from_logits=True, title="")
     error.update_state(labels, outputs)
     weight, confidence, correct = (v.numpy() for v in error.variables)
     filled = np.where(weight > 0, weight, np.nan)  # Empty bins have no bar.
-    figure = _figure(4.8, 5.2)
+    figure = new_figure(4.8, 5.2)
     top, bottom = figure.subplots(2, sharex=True, height_ratios=[3, 1])
     _draw_reliability(top, correct / filled, confidence / filled)
     _bars(bottom, weight / weight.sum(), color="0.6")
@@ -125,10 +125,11 @@ def plot_reliability(outputs, labels, path, bins=15, from_logits=True, title="")
     accuracy, ece = correct.sum() / weight.sum(), float(error.result())
     top.set_title(f"{title}\naccuracy {accuracy:.1%}, ECE {ece:.1%}".strip())
     figure.legend(loc="outside lower center", ncols=3, fontsize="small", frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _figure(width, height):
+def new_figure(width, height):
+    """A Matplotlib figure of a size in inches."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -139,7 +140,8 @@ def _figure(width, height):
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(figure, path):
+def save(figure, path):
+    """Writes a figure as PNG, whole or not at all."""
     if pathlib.Path(path).suffix != ".png":
         raise ValueError(f"Expected `path` to end in .png. Received: path={path}")
     with whole(path) as staged:
@@ -177,7 +179,7 @@ def _colors(histories):
     return itertools.islice(itertools.cycle(COLORS), len(histories))
 
 
-def _attention_columns(model, images):
+def attention_columns(model, images):
     """Returns a list of (header, attention maps), each tap before its refined map."""
     if not model.taps:
         raise ValueError(
@@ -197,7 +199,7 @@ def _attention_columns(model, images):
     return columns
 
 
-def _draw_picture(axes, picture, extent):
+def draw_picture(axes, picture, extent):
     """Draws an image as it is, a map of attention smoothly enlarged."""
     is_map = picture.ndim == 2
     axes.imshow(

@@ -6,12 +6,15 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.networks import is_dense
 from keras_selfkd.replicas import replica_count, sum_over_replicas
 
 
 class Supervision:
     """Callable `(y, logits) -> loss`, `(batch,)` or `(batch, height, width)`.
+
+    For `MixedLabels` it is the weighted sum of the losses of both labels.
 
     Args:
         loss: What `compile(loss=...)` was given: a `keras.losses.Loss`, a function
@@ -44,6 +47,10 @@ class Supervision:
             )
 
     def __call__(self, y, logits):
+        if isinstance(y, MixedLabels):
+            own, partner = self(y.own, logits), self(y.partner, logits)
+            share = fit_weight(ops.cast(y.share, own.dtype), own.shape.rank)
+            return share * own + (1.0 - share) * partner
         # As `Loss.__call__` does: labels and logits in the loss's dtype.
         dtype = keras.config.floatx()
         y = ops.convert_to_tensor(y, dtype=dtype)
@@ -74,23 +81,37 @@ class Supervision:
         expected = tuple(logits.shape[1:-1] if self.is_sparse else logits.shape[1:])
         shape = tuple(y.shape[1:])
         fits = shape in (expected, (*expected, 1)) or (expected == (1,) and not shape)
-        if not fits:
+        if not fits and not self._larger_masks(shape, expected):
             raise ValueError(
                 f"The labels do not fit the logits. Expected shape (batch, *{expected})"
                 f" for this loss and logits {tuple(logits.shape)}. Received: y with "
                 f"shape {tuple(y.shape)}. Integer labels need "
-                "SparseCategoricalCrossentropy, one-hot labels CategoricalCrossentropy."
+                "SparseCategoricalCrossentropy, one-hot labels "
+                "CategoricalCrossentropy. Masks may be larger than the logits."
             )
         return self._in_range(y, logits.shape[-1]) if self.is_sparse else []
+
+    def _larger_masks(self, shape, expected):
+        """Whether labels are masks that the logits can be enlarged to."""
+        if len(expected) < 2 or len(shape) < 2:
+            return False
+        fits = shape[2:] in (expected[2:], (*expected[2:], 1))
+        return fits and all(
+            size and size >= least
+            for size, least in zip(shape[:2], expected[:2], strict=True)
+        )
 
     def _in_range(self, y, classes):
         y = tf.convert_to_tensor(y)
         allowed = (y >= 0) & (y < tf.cast(classes, y.dtype))
         if self.ignore_class is not None:
             allowed |= y == tf.cast(self.ignore_class, y.dtype)
+        if y.dtype.is_floating:
+            allowed &= y == tf.round(y)
         message = (
             f"Labels must lie in [0, {classes}), the student's number of classes (void "
-            f"pixels: ignore_class={self.ignore_class}). Received labels from, to:"
+            f"pixels: ignore_class={self.ignore_class}), and be whole numbers. "
+            f"Received labels of {y.dtype.name} from, to:"
         )
         data = [message, tf.reduce_min(y), tf.reduce_max(y)]
         assertion = tf.debugging.Assert(tf.reduce_all(allowed), data)
@@ -137,6 +158,8 @@ def fit_weight(weight, rank):
     if weight.shape.rank != rank:
         raise ValueError(
             "Expected sample weights (batch,), or (batch, height, width) for pixels. "
+            "For class weights of masks map the data with "
+            "`keras_selfkd.data.with_class_weights`. "
             f"Received: sample_weight with shape {tuple(weight.shape)}"
         )
     return weight

@@ -11,6 +11,7 @@ import keras
 from keras_selfkd.graph import (
     area,
     clean_cuts,
+    clean_cuts_from,
     has_graph,
     is_map,
     run_layers,
@@ -219,7 +220,7 @@ def upward_taps(calls, head):
     smallest = max(i for i in sizes if sizes[i] == min(sizes.values()))
     counted = {id(call.output) for call in calls[smallest:head]}
     stages = []
-    for cut in clean_cuts(calls, start=smallest):
+    for cut in clean_cuts_from(calls[smallest], calls[smallest + 1 :]):
         if id(cut.output) not in counted:
             continue
         if stages and area(cut.output) <= 1.6 * area(stages[-1].output):

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_selfkd import SelfDistillationModel, Supervised, check_data
+from keras_selfkd import (
+    SelfDistillationModel,
+    Supervised,
+    check_data,
+    with_class_weights,
+)
 from tests import toys
 
 
@@ -47,3 +52,44 @@ def second(images=None, labels=None):
 def test_errors(model, batches, message):
     with pytest.raises(ValueError, match=f"(?s){message}"):
         check_data(batches, model)
+
+
+@pytest.mark.parametrize("axis", [(), (1,)])
+@pytest.mark.parametrize("kind", ["class", "mask"])
+def test_class_weights_restated_in_numpy(kind, axis):
+    labels = np.random.default_rng(0).integers(
+        0, 4, (3,) if kind == "class" else (3, 5, 4)
+    )
+    labels[0] = 255
+    given = np.array([2.0, 1.0, 0.5], "float32")
+    batch = tf.zeros((3, 8, 8, 1)), labels.reshape(labels.shape + axis), given
+    data = tf.data.Dataset.from_tensors(batch)
+    ((_, same, weights),) = with_class_weights(data, {0: 0.1, 2: 5.0})
+    np.testing.assert_array_equal(same, batch[1])
+    expected = np.select([labels == 0, labels == 2], [0.1, 5.0], 1.0)
+    expected *= given.reshape(-1, *[1] * (labels.ndim - 1))
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
+
+
+def test_class_weights_reach_the_loss_of_masks():
+    images, masks = toys.pixel_data(8)
+    data = tf.data.Dataset.from_tensor_slices((images, masks)).batch(8)
+    losses = []
+    for class_weight in ({0: 1.0}, {0: 0.0}):
+        model = SelfDistillationModel(toys.segmenter(), Supervised())
+        model.student.set_weights([np.ones(w.shape) for w in model.student.weights])
+        model.compile("sgd", toys.cross_entropy())
+        logs = model.fit(
+            with_class_weights(data, class_weight), shuffle=False, verbose=0
+        ).history
+        losses.append(logs["loss"][0])
+    # All logits are equal: each pixel of a class other than 0 costs log(4).
+    share = np.mean(masks != 0)
+    np.testing.assert_allclose(losses, [np.log(4), share * np.log(4)], rtol=1e-4)
+
+
+@pytest.mark.parametrize("class_weight", [{}, {-1: 2.0}])
+def test_error_class_weights(class_weight):
+    data = tf.data.Dataset.from_tensors((tf.zeros((1, 2, 2, 1)), [0]))
+    with pytest.raises(ValueError, match="Expected weights for labels from 0 on"):
+        with_class_weights(data, class_weight)

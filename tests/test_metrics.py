@@ -5,7 +5,11 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_selfkd.metrics import ExpectedCalibrationError, confidence_interval
+from keras_selfkd.metrics import (
+    ExpectedCalibrationError,
+    PixelAccuracy,
+    confidence_interval,
+)
 
 
 def softmax(logits):
@@ -256,3 +260,39 @@ def test_interval_narrows_with_more_examples():
 def test_refuses_counts_and_levels_out_of_range(arguments):
     with pytest.raises(ValueError, match=r"Expected 0 <= correct <= total.*Received"):
         confidence_interval(*arguments)
+
+
+def test_pixel_accuracy_leaves_out_void_pixels_and_weighs():
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(3, 5, 4, 6)).astype("float32")
+    labels = random.integers(0, 6, (3, 5, 4))
+    labels[1, 2:] = 255
+    right = (logits.argmax(-1) == labels) & (labels != 255)
+    for weight in (None, random.random(3), random.random((3, 5, 4))):
+        metric = PixelAccuracy(ignore_class=255)
+        metric.update_state(labels, logits, sample_weight=weight)
+        counted = (labels != 255).astype(float)
+        if weight is not None:
+            counted *= weight if weight.ndim == 3 else weight[:, None, None]
+        expected = (right * counted).sum() / counted.sum()
+        assert float(metric.result()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_pixel_accuracy_of_masks_with_a_last_axis():
+    logits = [[[[0.0, 1.0], [1.0, 0.0]]]]
+    metric = PixelAccuracy()
+    metric.update_state(np.array([[[[1], [1]]]]), logits, np.array([[[[3.0], [1.0]]]]))
+    assert float(metric.result()) == 0.75
+
+
+def test_pixel_accuracy_of_void_alone_is_zero():
+    metric = PixelAccuracy(ignore_class=255)
+    metric.update_state(np.full((1, 2, 2), 255), np.zeros((1, 2, 2, 3)))
+    assert float(metric.result()) == 0.0
+
+
+def test_pixel_accuracy_can_be_saved():
+    metric = PixelAccuracy(ignore_class=11, name="right")
+    config = keras.saving.serialize_keras_object(metric)
+    loaded = keras.saving.deserialize_keras_object(config)
+    assert (loaded.ignore_class, loaded.name) == (11, "right")

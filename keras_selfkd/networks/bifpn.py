@@ -77,13 +77,12 @@ def bifpn(
         convs = {"channels": channels, "resample_conv": resample_conv, "sync": sync}
         down = top_down(lateral, depth, name, **convs)
         if repeat == repeats - 1 and not bottom_up:
-            return [layers.ReLU()(x) for x in down]
+            return down
         second = [
             conv_bn_relu(maps[i], channels[i], f"{name}_second_lateral{i}", sync)
             for i in range(1, len(maps))
         ]
-        refined = up_again(down, second, depth, name, **convs)
-        maps = [layers.ReLU()(x) for x in refined]
+        maps = up_again(down, second, depth, name, **convs)
     return maps
 
 
@@ -91,14 +90,15 @@ def top_down(lateral, depth, name, channels, resample_conv, sync):
     """From coarsest to finest; the coarsest map is passed on as it is."""
     refined = [lateral[-1]]
     for i in reversed(range(len(lateral) - 1)):
-        above = layers.ReLU()(refined[0])
+        above = refined[0]
         if resample_conv:
             # Before the upsampling, not after as in the paper: pointwise convolution,
             # BatchNorm and ReLU commute with repeating each position.
             above = conv_bn_relu(above, channels[i], f"{name}_up{i}", sync)
         inputs = [lateral[i], upsample(above, lateral[i].shape[1:3])]
         fused = FastNormalizedFusion(name=f"{name}_down_fusion{i}")(inputs)
-        refined.insert(0, separable_convs(fused, depth, f"{name}_down{i}", sync))
+        fused = separable_convs(fused, depth, f"{name}_down{i}", sync)
+        refined.insert(0, layers.ReLU(name=f"{name}_top_down{i}")(fused))
     return refined
 
 
@@ -106,13 +106,14 @@ def up_again(down, second, depth, name, channels, resample_conv, sync):
     """From finest to coarsest, with a lateral of its own on each level."""
     refined = [down[0]]
     for i in range(1, len(down)):
-        below = downsample(layers.ReLU()(refined[-1]), down[i].shape[1:3])
+        below = downsample(refined[-1], down[i].shape[1:3])
         if resample_conv:
             below = conv_bn_relu(below, channels[i], f"{name}_pool{i}", sync)
-        middle = [layers.ReLU()(down[i])] if i < len(down) - 1 else []
+        middle = [down[i]] if i < len(down) - 1 else []
         fusion = FastNormalizedFusion(name=f"{name}_up_fusion{i}")
         fused = fusion([second[i - 1], *middle, below])
-        refined.append(separable_convs(fused, depth, f"{name}_out{i}", sync))
+        fused = separable_convs(fused, depth, f"{name}_up_again{i}", sync)
+        refined.append(layers.ReLU(name=f"{name}_out{i}")(fused))
     return refined
 
 

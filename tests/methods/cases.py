@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from keras_selfkd import FRSKD, Supervised
+from keras_selfkd import FRSKD, NFD, CutMix, Mixup, Supervised
 from keras_selfkd.losses import normalized_mse
+from tests import toys
 
 
 class Case(NamedTuple):
@@ -12,6 +13,10 @@ class Case(NamedTuple):
     # Terms whose gradient must not reach the variables that `teacher` returns.
     stopped_terms: tuple = ()
     teacher: Callable = lambda method: []
+    # What it draws differs on each replica, so that one device cannot repeat it.
+    draws: bool = False
+    # Its fast tests would repeat those of another case.
+    slow: bool = False
 
 
 CASES = {
@@ -32,5 +37,30 @@ CASES = {
         ),
         ("soft_label", "feature"),
         lambda method: method.self_teacher.trainable_variables,
+        slow=True,
+    ),
+    "nfd": Case(
+        lambda: NFD(feature_weight=0.3, channels=5, depth=1),
+        ("feature",),
+        lambda method: method.self_teacher.trainable_variables,
+    ),
+    "nfd_teacher": Case(
+        lambda: NFD(toys.classifier(), feature_weight=0.3),
+        ("feature",),
+        lambda method: method.teacher.variables,
+        slow=True,
+    ),
+    "frskd_mixup": Case(
+        lambda: FRSKD(width=1, depth=1, mixing=Mixup()),
+        ("soft_label", "feature"),
+        lambda method: method.self_teacher.trainable_variables,
+        draws=True,
+        slow=True,
+    ),
+    "supervised_cutmix": Case(
+        lambda: Supervised(mixing=CutMix()), draws=True, slow=True
     ),
 }
+
+# Those that one device can repeat exactly, so that it can be compared with several.
+EXACT = [name for name, case in CASES.items() if not case.draws]

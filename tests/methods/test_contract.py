@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_selfkd import SelfDistillationModel
 from keras_selfkd.supervision import Supervision
 from tests import equality, toys
-from tests.methods.cases import CASES
+from tests.methods.cases import CASES, EXACT
 
 STUDENTS = {
     "class": (toys.classifier, toys.class_data),
@@ -29,7 +29,15 @@ ALL_STUDENTS = ["class", "pixel", pytest.param("nested", marks=pytest.mark.slow)
 pytestmark = pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning")
 
 
-@pytest.fixture(params=CASES)
+def slowly(names):
+    """Parameters of which those of slow cases are left to the slow suite."""
+    return [
+        pytest.param(name, marks=pytest.mark.slow if CASES[name].slow else [])
+        for name in names
+    ]
+
+
+@pytest.fixture(params=slowly(CASES))
 def case(request):
     return CASES[request.param]
 
@@ -167,7 +175,7 @@ def test_export_holds_only_the_student(case, tmp_path):
 
 
 @pytest.mark.usefixtures("double")
-@pytest.mark.parametrize("method", CASES)
+@pytest.mark.parametrize("method", slowly(EXACT))
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_two_replicas_train_as_one(two_replicas, method, condition):
     """In float64: synchronised BatchNorm sums its statistics in another order."""

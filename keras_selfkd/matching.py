@@ -1,0 +1,89 @@
+"""Comparing a student's taps with a teacher's maps, whoever the teacher is."""
+
+import keras
+from keras import ops
+
+
+def check_feature_loss(feature_loss):
+    """Refuses a feature loss that could not be saved with the model."""
+    if isinstance(feature_loss, keras.layers.Layer):
+        return
+    name = getattr(feature_loss, "__name__", None)
+    if name is None or keras.saving.get_registered_name(feature_loss) == name:
+        raise ValueError(
+            "The feature loss must be registered, so that the model can be saved. "
+            "Decorate it with `@keras_selfkd.losses.feature_loss(default_weight=...)` "
+            "or `@keras.saving.register_keras_serializable()`. Received: "
+            f"feature_loss={feature_loss!r}"
+        )
+
+
+def default_weight(feature_loss):
+    """The weight that a feature loss declares for itself."""
+    weight = getattr(feature_loss, "default_weight", None)
+    if weight is None:
+        raise ValueError(
+            "This feature loss has no default weight: pass `feature_weight=...`. "
+            f"Received: feature_loss={feature_loss!r}"
+        )
+    return weight
+
+
+def check_positive(**arguments):
+    """Refuses numbers of a method that are not above 0."""
+    for name, value in arguments.items():
+        if not value > 0:
+            raise ValueError(f"Expected {name} above 0. Received: {name}={value}")
+
+
+def projections(feature_loss, targets, taps):
+    """Layers that give each tap its target's channels, where the loss needs that.
+
+    Args:
+        feature_loss: Declared with `losses.feature_loss`, or a Layer.
+        targets: List of a teacher's symbolic maps.
+        taps: List of the student's symbolic maps, as many.
+    """
+    same_channels = getattr(feature_loss, "same_channels", False)
+    layers = [
+        keras.layers.Conv2D(target.shape[-1], 1, use_bias=False, name="projection")
+        if same_channels and target.shape[-1] != tap.shape[-1]
+        else keras.layers.Identity()
+        for target, tap in zip(targets, taps, strict=True)
+    ]
+    for layer, tap in zip(layers, taps, strict=True):
+        layer.build(tap.shape)
+    return layers
+
+
+def compare(feature_loss, targets, taps, projections, valid):
+    """The sum of a feature loss over the levels, `(batch,)`.
+
+    Args:
+        feature_loss: Function or Layer `(target, prediction, mask=None)`.
+        targets: List of a teacher's maps, resized bilinearly where a tap has another
+            size.
+        taps: List of the student's maps.
+        projections: List of layers for the taps.
+        valid: Mask `(batch, height, width)` of the pixels that are not void, or
+            `None`.
+    """
+    return sum(
+        feature_loss(resized_like(target, tap), project(tap), mask=mask_at(valid, tap))
+        for target, tap, project in zip(targets, taps, projections, strict=True)
+    )
+
+
+def resized_like(maps, reference):
+    """Maps or dense logits, bilinearly brought to the size of others."""
+    if len(maps.shape) != 4 or maps.shape[1:3] == reference.shape[1:3]:
+        return maps
+    return ops.image.resize(maps, reference.shape[1:3], interpolation="bilinear")
+
+
+def mask_at(valid, feature):
+    """A mask of pixels at a map's resolution; `None` stays `None`."""
+    if valid is None:
+        return None
+    shares = resized_like(ops.cast(valid, "float32")[..., None], feature)
+    return ops.squeeze(shares, -1) > 0.5

@@ -1,0 +1,192 @@
+"""NFD: feature maps are compared after instance normalisation."""
+
+import keras
+
+from keras_selfkd import matching, networks
+from keras_selfkd.distribution import check_strategy
+from keras_selfkd.losses import normalized_mse, soft_label
+from keras_selfkd.method import Method
+from keras_selfkd.replicas import replica_count
+from keras_selfkd.taps import Tapped
+
+
+@keras.saving.register_keras_serializable(package="keras_selfkd")
+class NFD(Method):
+    """Normalised feature distillation, from a self-teacher or from a trained teacher.
+
+    `CE(y, z_s) + gamma sum_i mean((N(T_i) - N(F_i))^2)`, where `N` gives each map of
+    each example and channel mean 0 and variance 1, so that only the pattern of a
+    feature map is taught, not its scale.
+
+    Without a `teacher` the maps `T_i` are those of a self-teacher on the student's own
+    taps, which learns from `CE(y, z_t)`: this is `FRSKD(feature_loss=normalized_mse)`
+    without soft labels. With a `teacher`, the paper's setting, they are those of a
+    trained network that is left as it is.
+
+    Args:
+        teacher: Functional Keras model for the same images, or `None`. It is set to
+            `trainable=False` and runs in inference mode. It is kept in the training
+            model, so that a saved one can go on, never in the student.
+        teacher_taps: List of its layers, fine to coarse, one for each of the student's
+            taps. Defaults to the end of each of its resolutions, the 4 coarsest. The
+            paper takes one: the last map before the head, of teacher and student.
+        feature_weight: Float or `LearningRateSchedule` (gamma), or `None` for
+            `normalized_mse`'s own default.
+        soft_label_weight: Float or schedule; 0 leaves out the soft labels. Defaults to
+            0, the paper's. Other weights need a teacher with the student's classes.
+        temperature: Float above 0, of the soft labels. Defaults to 1.
+        width: Integer, the self-teacher's channels as a multiple of each tap's.
+        depth: Integer, the self-teacher's convolutions after each fusion.
+        repeats: Integer, the self-teacher's stacked pyramids.
+        channels: Integer, the self-teacher's channels on every level.
+        mixing: `Mixup` or `CutMix`, or `None`.
+
+    Raises:
+        ValueError: for a teacher that takes other images, has other taps than the
+            student, or, for soft labels, other classes.
+
+    Example:
+
+    >>> import keras_selfkd
+    >>> sorted(keras_selfkd.NFD(channels=64).loss_weights)
+    ['feature', 'task', 'teacher_task']
+
+    References:
+        Liu et al., "Normalized Feature Distillation for Semantic Segmentation", 2022,
+        https://arxiv.org/abs/2207.05256. The self-teacher is FRSKD's.
+    """
+
+    def __init__(
+        self,
+        teacher=None,
+        teacher_taps=None,
+        feature_weight=None,
+        soft_label_weight=0.0,
+        temperature=1.0,
+        width=2,
+        depth=2,
+        repeats=1,
+        channels=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if teacher_taps is not None and teacher is None:
+            raise ValueError(
+                "Expected a teacher beside `teacher_taps`. The taps of the student are "
+                "given to `SelfDistillationModel(student, method, taps=[...])`."
+            )
+        matching.check_positive(
+            temperature=temperature, width=width, depth=depth, repeats=repeats
+        )
+        if teacher is not None:
+            teacher.trainable = False
+        self.teacher = teacher
+        self.teacher_taps = teacher_taps
+        if feature_weight is None:
+            feature_weight = normalized_mse.default_weight
+        self.feature_weight = feature_weight
+        self.soft_label_weight = soft_label_weight
+        self.temperature = temperature
+        self.width = width
+        self.depth = depth
+        self.repeats = repeats
+        self.channels = channels
+        self.minimum_taps = 2 if teacher is None else 1
+
+    @property
+    def loss_weights(self):
+        weights = {"task": 1.0, "feature": self.feature_weight}
+        if self.teacher is None:
+            weights["teacher_task"] = 1.0
+        if self.soft_label_weight != 0:
+            weights["soft_label"] = self.soft_label_weight
+        return weights
+
+    def attach(self, student, outputs):
+        super().attach(student, outputs)
+        if self.teacher is None:
+            self.self_teacher = networks.self_teacher(
+                student,
+                outputs,
+                width=self.width,
+                depth=self.depth,
+                repeats=self.repeats,
+                channels=self.channels,
+                sync=replica_count() > 1,
+            )
+            _, *targets = self.self_teacher.outputs
+        else:
+            check_strategy(self.teacher)
+            self._tapped = Tapped(self.teacher, self.teacher_taps, minimum=1)
+            targets = self._tapped.symbolic.features
+            self._check_teacher(student, outputs)
+        self.projections = matching.projections(
+            normalized_mse, targets, outputs.features
+        )
+
+    def _check_teacher(self, student, outputs):
+        """Refuses a teacher that does not fit the student."""
+        theirs = self._tapped.symbolic
+        if self.teacher.inputs[0].shape[1:] != student.inputs[0].shape[1:]:
+            raise ValueError(
+                "The teacher must take the student's images. Received: teacher="
+                f"{self.teacher.name!r} for images {self.teacher.inputs[0].shape[1:]}, "
+                f"student={student.name!r} for {student.inputs[0].shape[1:]}"
+            )
+        if len(theirs.features) != len(outputs.features):
+            raise ValueError(
+                "The teacher must have a tap for each of the student's. Name both: "
+                "`NFD(teacher, teacher_taps=[...])` and `SelfDistillationModel(student,"
+                f" method, taps=[...])`. Received: teacher_taps={self._tapped.names} "
+                f"for {len(outputs.features)} taps of the student"
+            )
+        same = len(theirs.logits.shape) == len(outputs.logits.shape)
+        same = same and theirs.logits.shape[-1] == outputs.logits.shape[-1]
+        if self.soft_label_weight != 0 and not same:
+            raise ValueError(
+                "For soft labels the teacher must have the student's classes. Set "
+                "`soft_label_weight=0` to take its features alone. Received: teacher "
+                f"logits {theirs.logits.shape}, student logits {outputs.logits.shape}"
+            )
+
+    def prepare(self, batch):
+        batch = super().prepare(batch)
+        if self.teacher is None:
+            return batch
+        teacher = self._tapped(batch["x"], training=False)
+        return {
+            **batch,
+            "teacher_logits": teacher.logits,
+            "teacher_features": teacher.features,
+        }
+
+    def loss_terms(self, student, batch, supervise):
+        terms = {"task": supervise(batch["y"], student.logits)}
+        if self.teacher is None:
+            logits, *targets = self.self_teacher(student.features, training=True)
+            logits = matching.resized_like(logits, student.logits)
+            terms["teacher_task"] = supervise(batch["y"], logits)
+        else:
+            logits, targets = batch["teacher_logits"], batch["teacher_features"]
+            logits = matching.resized_like(logits, student.logits)
+        terms["feature"] = matching.compare(
+            normalized_mse, targets, student.features, self.projections, batch["valid"]
+        )
+        if self.soft_label_weight != 0:
+            terms["soft_label"] = soft_label(logits, student.logits, self.temperature)
+        return terms
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "teacher": serialize(self.teacher),
+            "teacher_taps": self.teacher_taps,
+            "feature_weight": serialize(self.feature_weight),
+            "soft_label_weight": serialize(self.soft_label_weight),
+            "temperature": self.temperature,
+            "width": self.width,
+            "depth": self.depth,
+            "repeats": self.repeats,
+            "channels": self.channels,
+        }

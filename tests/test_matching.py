@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_selfkd.losses import attention_transfer, normalized_mse
+from keras_selfkd.matching import compare, mask_at, projections, resized_like
+
+
+def maps(*shape, seed=0):
+    return np.random.default_rng(seed).random(shape).astype("float32")
+
+
+def test_the_levels_add_up_each_with_its_mask():
+    targets = [maps(2, 8, 8, 3), maps(2, 4, 4, 5)]
+    taps = [maps(2, 8, 8, 3, seed=1), maps(2, 4, 4, 5, seed=2)]
+    valid = np.zeros((2, 16, 16), bool)
+    valid[:, :8] = True
+    layers = projections(normalized_mse, targets, taps)
+    found = compare(normalized_mse, targets, taps, layers, valid)
+    expected = sum(
+        normalized_mse(target[:, : size // 2], tap[:, : size // 2])
+        for target, tap, size in zip(targets, taps, (8, 4), strict=True)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_target_of_another_size_is_resized_bilinearly():
+    target, tap = maps(2, 6, 10, 3), maps(2, 3, 4, 3, seed=1)
+    layers = projections(attention_transfer, [target], [tap])
+    found = compare(attention_transfer, [target], [tap], layers, None)
+    resized = tf.image.resize(target, (3, 4))
+    np.testing.assert_allclose(found, attention_transfer(resized, tap), rtol=1e-5)
+
+
+def test_projections_only_where_the_loss_needs_equal_channels():
+    target, tap = maps(1, 4, 4, 6), maps(1, 4, 4, 2)
+    assert not projections(attention_transfer, [target], [tap])[0].variables
+    (projection,) = projections(normalized_mse, [target], [tap])
+    assert projection.kernel.shape == (1, 1, 2, 6)
+
+
+@pytest.mark.parametrize("maps_shape", [(2, 7), (2, 4, 4, 3)])
+def test_nothing_is_resized_without_need(maps_shape):
+    values = maps(*maps_shape)
+    assert resized_like(values, maps(2, 4, 4)) is values
+
+
+def test_a_map_position_is_valid_where_most_of_it_is():
+    valid = np.ones((1, 4, 4), bool)
+    valid[0, :2, :2] = False
+    valid[0, 2, 2] = False
+    expected = [[[False, True], [True, True]]]
+    np.testing.assert_array_equal(mask_at(valid, maps(1, 2, 2, 1)), expected)
+    assert mask_at(None, maps(1, 2, 2, 1)) is None
