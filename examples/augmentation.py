@@ -61,6 +61,20 @@ def apply_crops(images, crops, padding):
     return tf.gather(cut, columns, axis=2, batch_dims=1)
 
 
+def random_crops(images, labels, key, mirror):
+    """Crops a batch at random after padding it with an eighth of its height.
+
+    Args:
+        images: uint8 tensor `(batch, height, width, channels)`.
+        labels: Tensor `(batch,)`, returned as it is.
+        key: Integer tensor of shape `(2,)`; the same key draws the same crops.
+        mirror: Whether to mirror every second image on average.
+    """
+    padding = images.shape[1] // 8
+    crops = draw_crops(key, images.shape[0], padding, mirror)
+    return apply_crops(images, crops, padding), labels
+
+
 def random_resized_crop(image, image_shape, seed, mirror):
     """Cuts a random part out of an image and resizes it, as is usual on ImageNet.
 
@@ -94,3 +108,64 @@ def random_resized_crop(image, image_shape, seed, mirror):
     if mirror:
         crop = tf.image.stateless_random_flip_left_right(crop, mirror_seed)
     return crop
+
+
+class Windows(NamedTuple):
+    """Which part of each image of a batch is shown.
+
+    Attributes:
+        boxes: float32 `(batch, 4)`, top, left, bottom and right as shares of the
+            image's size; outside of [0, 1] beyond the image, mirrored where left is
+            larger than right.
+    """
+
+    boxes: tf.Tensor
+
+
+def draw_windows(seed, batch, scales, mirror):
+    """Draws a scale and a place for each image of a batch.
+
+    Args:
+        seed: Integer tensor of shape `(2,)`; the same seed draws the same windows.
+        batch: Number of images.
+        scales: Smallest and largest enlargement, drawn evenly in the logarithm.
+        mirror: Whether to mirror every second image on average.
+
+    Returns:
+        `Windows`.
+    """
+    numbers = tf.random.stateless_uniform((4, batch), seed)
+    low, high = scales
+    extent = 1.0 / (low * (high / low) ** numbers[0])
+    top, left = numbers[1] * (1.0 - extent), numbers[2] * (1.0 - extent)
+    right = left + extent
+    mirrored = tf.logical_and(numbers[3] < 0.5, mirror)
+    left, right = tf.where(mirrored, right, left), tf.where(mirrored, left, right)
+    return Windows(tf.stack([top, left, top + extent, right], axis=1))
+
+
+def apply_windows(images, masks, windows, void, fill):
+    """Enlarges a window of each image to the image's size, and of its mask alike.
+
+    Args:
+        images: uint8 tensor `(batch, height, width, channels)`.
+        masks: int32 tensor `(batch, height, width)`.
+        windows: `Windows`.
+        void: Label of what lies outside of an image.
+        fill: Array `(channels,)`, the colour of what lies outside.
+
+    Returns:
+        float32 images, bilinear, and int32 masks, nearest, of the same shapes.
+    """
+    size, order = masks.shape[1:], tf.range(tf.shape(images)[0])
+    images = tf.cast(images, tf.float32) - fill
+    images = tf.image.crop_and_resize(images, windows.boxes, order, size)
+    masks = tf.image.crop_and_resize(
+        masks[..., None],
+        windows.boxes,
+        order,
+        size,
+        method="nearest",
+        extrapolation_value=void,
+    )
+    return images + fill, tf.cast(masks[..., 0], tf.int32)

@@ -73,6 +73,52 @@ def classifier_builders():
     }
 
 
+def segmenter_builders():
+    """Lists the pixel classifiers of this module, as `classifier_builders` does."""
+    return {
+        "keras_hub:DeepLabV3ImageSegmenter": _keras_hub_deeplab,
+        "keras_cv:DeepLabV3Plus": _keras_cv_deeplab,
+    }
+
+
+def _keras_hub_deeplab(input_shape, classes):
+    """DeepLabV3+ on ResNet-18, logits of the images' size."""
+    models = _import("keras_hub").models
+    encoder = models.ResNetBackbone(
+        image_shape=input_shape, **KERAS_HUB["ResNetBackbone"]
+    )
+    backbone = models.DeepLabV3Backbone(
+        image_encoder=encoder,
+        low_level_feature_key="P2",
+        spatial_pyramid_pooling_key="P5",
+        upsampling_size=8,
+        dilation_rates=[6, 12, 18],
+        image_shape=input_shape,
+    )
+    return models.DeepLabV3ImageSegmenter(backbone, num_classes=classes)
+
+
+def _keras_cv_deeplab(input_shape, classes):
+    """DeepLabV3+ on ResNet-18, logits of a quarter of the images' size."""
+    models = _import("keras_cv").models
+    # Not ResNetV2: its last BatchNorm comes after the map that DeepLab reads.
+    backbone = models.ResNetBackbone(
+        input_shape=input_shape, **KERAS_CV["ResNetV2Backbone"]
+    )
+    head = keras.Sequential(
+        [
+            keras.layers.Conv2D(256, 1, use_bias=False, name="head_conv"),
+            keras.layers.BatchNormalization(name="head_bn"),
+            keras.layers.ReLU(name="head_relu"),
+            keras.layers.Conv2D(classes, 1, name="logits"),
+        ],
+        name="head",
+    )
+    return models.DeepLabV3Plus(
+        backbone=backbone, num_classes=classes, segmentation_head=head
+    )
+
+
 def _keras_hub_classifier(name, input_shape, classes):
     models = _import("keras_hub").models
     constructor = getattr(models, name)

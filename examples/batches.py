@@ -7,30 +7,29 @@ epoch, so a run resumed at epoch k sees the batches of one never interrupted.
 import numpy as np
 import tensorflow as tf
 
-from examples.augmentation import apply_crops, draw_crops, random_resized_crop
+from examples.augmentation import random_resized_crop
 from examples.splits import decoded, resizer
 
 
-def training_from_memory(images, labels, *, batch_size, seed, augment, mirror):
+def training_from_memory(images, labels, *, batch_size, seed, augment=None):
     """Builds training batches by gathering from arrays, a whole batch at a time.
 
     Args:
         images: uint8 array `(count, height, width, channels)`.
-        labels: int32 array `(count,)`.
+        labels: int32 array `(count,)`, or `(count, height, width)` masks.
         batch_size: Number of images of a batch.
         seed: Integer that decides order and augmentation.
-        augment: Whether to crop images at random after padding them with an eighth of
-            their height.
-        mirror: Whether to mirror them at random, too.
+        augment: Function `(images, labels, key)` that returns other images and labels
+            of a batch; the same key, an integer tensor of shape `(2,)`, decides the
+            same. Defaults to `None`.
 
     Returns:
         Function `train(first_epoch=0, context=None)` that returns an endless
-        `tf.data.Dataset` of `(images, labels)`, the images uint8. With a
+        `tf.data.Dataset` of `(images, labels)`. With a
         `tf.distribute.InputContext` it yields one replica's parts of the batches
         that belong to the context's worker.
     """
     steps = len(labels) // batch_size
-    padding = images.shape[1] // 8
     images, labels = _on_cpu(images, labels)
 
     def epoch_rows(epoch):
@@ -40,11 +39,8 @@ def training_from_memory(images, labels, *, batch_size, seed, augment, mirror):
         return _with_keys(tf.data.Dataset.from_tensor_slices(rows), key)
 
     def gather(rows, key):
-        batch = tf.gather(images, rows)
-        if augment:
-            crops = draw_crops(key, batch_size, padding, mirror)
-            batch = apply_crops(batch, crops, padding)
-        return batch, tf.gather(labels, rows)
+        batch = tf.gather(images, rows), tf.gather(labels, rows)
+        return augment(*batch, key) if augment else batch
 
     def train(first_epoch=0, context=None):
         whole = _parallel(_epochs(first_epoch).flat_map(epoch_rows), gather)
@@ -106,7 +102,7 @@ def evaluation_from_memory(images, labels, *, batch_size):
 
     Args:
         images: uint8 array `(count, height, width, channels)`.
-        labels: int32 array `(count,)`.
+        labels: int32 array `(count,)`, or `(count, height, width)` masks.
         batch_size: Number of images of a batch.
 
     Returns:

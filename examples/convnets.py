@@ -102,12 +102,12 @@ def wide_resnet16_2(input_shape, classes, channels=(32, 64, 128)):
         https://arxiv.org/abs/1605.07146, 2016.
     """
     inputs = layers.Input(input_shape, name="image")
-    x = _conv(inputs, channels[0] // 2, name="stem_conv")
+    x = conv(inputs, channels[0] // 2, name="stem_conv")
     for stage, width in enumerate(channels, start=1):
         for block in (1, 2):
             strides = 2 if stage > 1 and block == 1 else 1
             x = _preactivation_block(x, width, strides, f"stage{stage}_block{block}")
-    x = _norm_relu(x, "last_bn", "last_out")
+    x = norm_relu(x, "last_bn", "last_out")
     return _with_head(inputs, x, classes, "wide_resnet16_2")
 
 
@@ -126,7 +126,7 @@ def _plain_layers(classes, channels):
 
 def _residual_network(input_shape, classes, channels, blocks, name):
     inputs = layers.Input(input_shape, name="image")
-    x = _norm_relu(_conv(inputs, channels[0], name="stem_conv"), "stem_bn", "stem_out")
+    x = norm_relu(conv(inputs, channels[0], name="stem_conv"), "stem_bn", "stem_out")
     for stage, width in enumerate(channels, start=1):
         for block in range(1, blocks + 1):
             strides = 2 if stage > 1 and block == 1 else 1
@@ -137,24 +137,24 @@ def _residual_network(input_shape, classes, channels, blocks, name):
 def _residual_block(x, channels, strides, name):
     shortcut = x
     if strides != 1 or x.shape[-1] != channels:
-        shortcut = _conv(x, channels, 1, strides, name=f"{name}_shortcut_conv")
+        shortcut = conv(x, channels, 1, strides, name=f"{name}_shortcut_conv")
         shortcut = _norm_layer(name=f"{name}_shortcut_bn")(shortcut)
-    x = _conv(x, channels, 3, strides, name=f"{name}_conv1")
-    x = _norm_relu(x, f"{name}_bn1", f"{name}_relu1")
-    x = _conv(x, channels, name=f"{name}_conv2")
+    x = conv(x, channels, 3, strides, name=f"{name}_conv1")
+    x = norm_relu(x, f"{name}_bn1", f"{name}_relu1")
+    x = conv(x, channels, name=f"{name}_conv2")
     x = _norm_layer(name=f"{name}_bn2")(x)
     x = layers.Add(name=f"{name}_add")([shortcut, x])
     return layers.ReLU(name=f"{name}_out")(x)
 
 
 def _preactivation_block(x, channels, strides, name):
-    active = _norm_relu(x, f"{name}_bn1", f"{name}_relu1")
+    active = norm_relu(x, f"{name}_bn1", f"{name}_relu1")
     shortcut = x
     if strides != 1 or x.shape[-1] != channels:
-        shortcut = _conv(active, channels, 1, strides, name=f"{name}_shortcut_conv")
-    x = _conv(active, channels, 3, strides, name=f"{name}_conv1")
-    x = _norm_relu(x, f"{name}_bn2", f"{name}_relu2")
-    x = _conv(x, channels, name=f"{name}_conv2")
+        shortcut = conv(active, channels, 1, strides, name=f"{name}_shortcut_conv")
+    x = conv(active, channels, 3, strides, name=f"{name}_conv1")
+    x = norm_relu(x, f"{name}_bn2", f"{name}_relu2")
+    x = conv(x, channels, name=f"{name}_conv2")
     return layers.Add(name=f"{name}_add")([shortcut, x])
 
 
@@ -171,7 +171,19 @@ def _head_layers(classes):
     ]
 
 
-def _conv(x, channels, size=3, strides=1, *, name):
+def without_rescaling(model):
+    """Makes a model's `Rescaling` layers pass on what they get.
+
+    EfficientNet (V1) divides by 255 whatever it is asked. Its input here is normalised
+    already, and a signal that small drowns in BatchNorm's epsilon.
+    """
+    for layer in model.layers:
+        if isinstance(layer, layers.Rescaling):
+            layer.scale, layer.offset = 1.0, 0.0
+
+
+def conv(x, channels, size=3, strides=1, *, name):
+    """A convolution without bias, He-initialised."""
     return _conv_layer(channels, size, strides, name=name)(x)
 
 
@@ -193,5 +205,6 @@ def _norm_layer(name):
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)
 
 
-def _norm_relu(x, norm_name, relu_name):
+def norm_relu(x, norm_name, relu_name):
+    """BatchNorm and ReLU."""
     return layers.ReLU(name=relu_name)(_norm_layer(norm_name)(x))

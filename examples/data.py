@@ -1,5 +1,6 @@
 """Labelled images as batches, from bundled digits, class folders or TFDS."""
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from examples import batches
+from examples.augmentation import random_crops
 from examples.sources import open_source
 from examples.splits import positions_by_class, read_arrays, select
 
@@ -39,6 +41,7 @@ class Data(NamedTuple):
         examples: Dict from split to its number of images.
         mean: float32 array `(channels,)`, mean of the training pixels in [0, 255].
         std: float32 array `(channels,)`, their standard deviation.
+        void: For masks, labels `(batch, height, width)`: the one to ignore.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Data(NamedTuple):
     examples: dict
     mean: np.ndarray
     std: np.ndarray
+    void: int | None = None
 
 
 def load_data(
@@ -86,7 +90,7 @@ def load_data(
             validate on: those after the first `train_per_class`, else the last ones.
             For data sets without a validation split of their own. Defaults to `0`.
         batch_size: Number of images of a batch. Defaults to `64`.
-        image_size: Height and width in pixels. Defaults to `None`: the images' own
+        image_size: `(height, width)` in pixels. Defaults to `None`: the images' own
             size, or 224 where they differ.
         seed: Integer that decides order and augmentation. Defaults to `0`.
         augment: Whether to augment the training images. Defaults to `True`.
@@ -115,7 +119,7 @@ def load_data(
             f"batch_size={batch_size}, but {splits['train'].count} training images"
         )
     height, width, channels = source.image_shape
-    shape = (image_size or height or 224, image_size or width or 224, channels)
+    shape = (*(image_size or (height or 224, width or 224)), channels)
     train, (mean, std) = _training(
         splits["train"],
         shape,
@@ -189,13 +193,15 @@ def _held_out(source, train_per_class, validation_per_class):
     return {"train": select(split, train)} | held_out
 
 
-def _training(split, shape, **options):
+def _training(split, shape, *, augment, mirror, **options):
     if _fits_in_memory(split, shape):
         images, labels = read_arrays(split, shape)
-        train = batches.training_from_memory(images, labels, **options)
+        crops = functools.partial(random_crops, mirror=mirror) if augment else None
+        train = batches.training_from_memory(images, labels, augment=crops, **options)
         return train, batches.pixel_statistics(images)
     first = select(split, range(min(split.count, _STATISTICS_IMAGES)))
     images, _ = read_arrays(first, shape)
+    options |= {"augment": augment, "mirror": mirror}
     train = batches.training_streamed(split, shape, **options)
     return train, batches.pixel_statistics(images)
 

@@ -1,23 +1,38 @@
 """The methods that runners train with, by name, and the flags that set them."""
 
+import pathlib
+from typing import NamedTuple
+
+import keras
 from absl import flags
 
-from keras_selfkd import FRSKD, SigmoidRampUp, Supervised, losses
+from keras_selfkd import FRSKD, NFD, CutMix, Mixup, SigmoidRampUp, Supervised, losses
 
 _SOFT_LABEL_WEIGHT = flags.DEFINE_float(
-    "soft_label_weight", 2.0, "Weight of the self-teacher's labels.", lower_bound=0.0
+    "soft_label_weight",
+    None,
+    "Weight of the teacher's labels; by default 2, for masks 1.",
+    lower_bound=0.0,
 )
 _FEATURE_WEIGHT = flags.DEFINE_float(
     "feature_weight",
     None,
-    "Weight of the feature loss; by default that loss's own.",
+    "Weight of the feature loss; by default that loss's own, for masks 50 of attention "
+    "transfer.",
     lower_bound=0.0,
 )
 _FEATURE_RAMP = flags.DEFINE_enum(
     "feature_ramp",
     "sigmoid",
     ["none", "sigmoid"],
-    "sigmoid: both distillation weights rise over the whole training.",
+    "sigmoid: both distillation weights rise from --ramp_start on to the end.",
+)
+_RAMP_START = flags.DEFINE_float(
+    "ramp_start",
+    0.0,
+    "Share of the training in which a ramped weight is 0.",
+    lower_bound=0.0,
+    upper_bound=0.99,
 )
 _FEATURE_LOSS = flags.DEFINE_enum(
     "feature_loss",
@@ -26,52 +41,135 @@ _FEATURE_LOSS = flags.DEFINE_enum(
     "What feature maps are compared by.",
 )
 _TEMPERATURE = flags.DEFINE_float(
-    "temperature", 4.0, "Softens the labels that are compared."
+    "temperature", None, "Softens compared labels; by default 4, for masks 1."
 )
 _WIDTH = flags.DEFINE_integer(
     "width", 1, "Channels of the self-teacher as a multiple of the student's; paper: 2."
+)
+_REPEATS = flags.DEFINE_integer(
+    "repeats", 1, "Stacked pyramids of the self-teacher.", lower_bound=1
 )
 _CHANNELS = flags.DEFINE_integer(
     "channels", None, "Channels of the self-teacher, the same at each level."
 )
 
 
-def build_method(name, steps):
+_TEACHER = flags.DEFINE_string(
+    "teacher", None, "nfd: a trained model's .keras file; by default the self-teacher."
+)
+_TEACHER_TAPS = flags.DEFINE_list(
+    "teacher_taps", None, "Layers of --teacher to learn from, fine to coarse."
+)
+_MIXING = flags.DEFINE_enum(
+    "mixing", "none", ["none", "mixup", "cutmix"], "Mixes images and labels in pairs."
+)
+_MIXING_ALPHA = flags.DEFINE_float(
+    "mixing_alpha", None, "Beta(alpha, alpha); by default Mixup 0.2, CutMix 1."
+)
+
+
+class Defaults(NamedTuple):
+    """What a flag that is not given means, for one kind of student."""
+
+    soft_label_weight: float
+    attention_weight: float
+    temperature: float
+
+
+CLASSES = Defaults(soft_label_weight=2.0, attention_weight=100.0, temperature=4.0)
+MASKS = Defaults(soft_label_weight=1.0, attention_weight=50.0, temperature=1.0)
+
+
+def build_method(name, steps, dense=False):
     """Builds a method as the flags describe it.
 
     Args:
         name: A key of `METHODS`.
         steps: Number of optimizer steps of the whole training.
+        dense: Boolean, whether the student predicts masks, which decides what the
+            paper's defaults are. Defaults to `False`.
 
     Returns:
         A `keras_selfkd.Method`.
+
+    Raises:
+        ValueError: If `--teacher` is no model's file.
     """
-    return METHODS[name](steps)
+    return METHODS[name](steps, MASKS if dense else CLASSES)
 
 
-def _supervised(steps):
-    return Supervised()
+def _supervised(steps, defaults):
+    return Supervised(mixing=_mixing())
 
 
-def _frskd(steps):
+def _frskd(steps, defaults):
     feature_loss = getattr(losses, _FEATURE_LOSS.value)
-    soft_label_weight, feature_weight = _SOFT_LABEL_WEIGHT.value, _FEATURE_WEIGHT.value
-    if feature_weight is None:
-        feature_weight = feature_loss.default_weight
-    if _FEATURE_RAMP.value == "sigmoid":
-        soft_label_weight = SigmoidRampUp(0, steps, peak=soft_label_weight)
-        feature_weight = SigmoidRampUp(0, steps, peak=feature_weight)
+    weight = feature_loss.default_weight
+    if feature_loss is losses.attention_transfer:
+        weight = defaults.attention_weight
     return FRSKD(
-        soft_label_weight=soft_label_weight,
-        feature_weight=feature_weight,
-        temperature=_TEMPERATURE.value,
+        soft_label_weight=_ramped(_soft_label_weight(defaults), steps),
+        feature_weight=_ramped(_given(_FEATURE_WEIGHT, weight), steps),
+        temperature=_given(_TEMPERATURE, defaults.temperature),
         feature_loss=feature_loss,
         width=_WIDTH.value,
+        repeats=_REPEATS.value,
         channels=_CHANNELS.value,
+        mixing=_mixing(),
     )
 
 
-METHODS = {"supervised": _supervised, "frskd": _frskd}
+def _nfd(steps, defaults):
+    teacher, soft_label_weight = None, 0.0
+    if _TEACHER.value:
+        teacher = load_teacher(_TEACHER.value)
+        soft_label_weight = _ramped(_soft_label_weight(defaults), steps)
+    weight = losses.normalized_mse.default_weight
+    return NFD(
+        teacher=teacher,
+        teacher_taps=_TEACHER_TAPS.value,
+        feature_weight=_ramped(_given(_FEATURE_WEIGHT, weight), steps),
+        soft_label_weight=soft_label_weight,
+        temperature=_given(_TEMPERATURE, defaults.temperature),
+        width=_WIDTH.value,
+        repeats=_REPEATS.value,
+        channels=_CHANNELS.value,
+        mixing=_mixing(),
+    )
+
+
+def load_teacher(path):
+    """Loads the trained model that `--teacher` names."""
+    if not pathlib.Path(path).is_file():
+        raise ValueError(
+            "Expected --teacher to be a trained model's .keras file, such as the "
+            f"student.keras of an earlier run. Received: --teacher={path}"
+        )
+    return keras.models.load_model(path)
+
+
+def _soft_label_weight(defaults):
+    return _given(_SOFT_LABEL_WEIGHT, defaults.soft_label_weight)
+
+
+def _given(flag, default):
+    return default if flag.value is None else flag.value
+
+
+def _ramped(weight, steps):
+    if not weight or _FEATURE_RAMP.value == "none":
+        return weight
+    return SigmoidRampUp(int(_RAMP_START.value * steps), steps, peak=weight)
+
+
+def _mixing():
+    if _MIXING.value == "none":
+        return None
+    create = {"mixup": Mixup, "cutmix": CutMix}[_MIXING.value]
+    return create(_MIXING_ALPHA.value) if _MIXING_ALPHA.value else create()
+
+
+METHODS = {"supervised": _supervised, "frskd": _frskd, "nfd": _nfd}
 
 METHOD = flags.DEFINE_enum("method", "frskd", list(METHODS), "What to train with.")
 BASELINE = flags.DEFINE_bool(

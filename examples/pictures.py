@@ -19,14 +19,14 @@ def draw(run, model, data, labels, logits):
         labels: Integer array of the test set's labels.
         logits: Dict from method to the test set's logits, the run's own method last.
     """
-    histories = {_title(run, method): history(run.rows(method)) for method in logits}
+    histories = {title(run, method): history(run.rows(method)) for method in logits}
     plot_history(histories, run.path / "curves.png")
     *_, (method, outputs) = logits.items()
     reliability = run.path / "reliability.png"
-    plot_reliability(outputs, labels, reliability, title=_title(run, method))
+    plot_reliability(outputs, labels, reliability, title=title(run, method))
     if model.taps:
         images, names = one_of_each_class(data, labels)
-        names = [_title(run, name) for name in names]
+        names = [title(run, name) for name in names]
         plot_attention(model, images, run.path / "attention.png", names)
 
 
@@ -50,6 +50,6 @@ def one_of_each_class(data, labels):
     return np.stack([images[position] for position in chosen]), names
 
 
-def _title(run, name):
+def title(run, name):
     """A picture of a trial says so."""
     return f"{name} ({run.note})" if run.note else name

@@ -82,6 +82,11 @@ def table(scores):
     plain        50.00 %  40.0 - 60.0 %  0.1000       1,000  ...
     """
     rows = [_COLUMNS, *(_cells(method, score) for method, score in scores.items())]
+    return aligned(rows)
+
+
+def aligned(rows):
+    """Returns lines of right-aligned columns, from rows of strings."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))

@@ -155,15 +155,7 @@ def _decode_file(path):
 
 
 def _tfds(dataset, data_dir, download):
-    builder = _tfds_builder(dataset, data_dir)
-    if download:
-        builder.download_and_prepare()
-    elif not builder.is_prepared():
-        raise ValueError(
-            f"The data set isn't prepared in {builder.data_path}. Set `data_dir` to "
-            "where it is, or `download=True` to download it. "
-            f"Received: dataset={dataset!r}, data_dir={data_dir}, download=False"
-        )
+    builder = prepared_builder(dataset, data_dir, download)
     features = builder.info.features
     if not {"image", "label"} <= set(features) or not hasattr(
         features["label"], "num_classes"
@@ -187,6 +179,20 @@ def _tfds(dataset, data_dir, download):
     shape, names = features["image"].shape, features["label"].names
     mirror = builder.name not in CHARACTERS
     return Source(builder.name, labelled, shape, names, mirror)
+
+
+def prepared_builder(dataset, data_dir, download):
+    """Returns the builder of a TFDS data set that is there, or now downloaded."""
+    builder = _tfds_builder(dataset, data_dir)
+    if download:
+        builder.download_and_prepare()
+    elif not builder.is_prepared():
+        raise ValueError(
+            f"The data set isn't prepared in {builder.data_path}. Set `data_dir` to "
+            "where it is, or `download=True` to download it. "
+            f"Received: dataset={dataset!r}, data_dir={data_dir}, download=False"
+        )
+    return builder
 
 
 def _tfds_builder(dataset, data_dir):

@@ -14,6 +14,13 @@ from examples.convnets import (
     small_resnet,
     thin_resnet18,
     wide_resnet16_2,
+    without_rescaling,
+)
+from examples.segmenters import (
+    efficientnet_bifpn,
+    mobilenet_v3_fpn,
+    thin_unet,
+    unet,
 )
 
 _NETWORKS = (
@@ -44,6 +51,39 @@ def student_builders():
     )
 
 
+def segmenter_builders():
+    """Lists the segmenters that `build_segmenter` knows, as `student_builders` does."""
+    networks = (thin_unet, unet, mobilenet_v3_fpn, efficientnet_bifpn)
+    own = {function.__name__: function for function in networks}
+    return own | backbones.segmenter_builders()
+
+
+def build_segmenter(name, input_shape, classes):
+    """Builds a pixel classifier by name, with fresh weights and logits as its output.
+
+    Args:
+        name: A network of `examples.segmenters` (`"thin_unet"`), or
+            `"keras_hub:DeepLabV3ImageSegmenter"` or `"keras_cv:DeepLabV3Plus"`. Case
+            and underscores don't matter.
+        input_shape: `(height, width, channels)` of the images.
+        classes: Number of classes.
+
+    Returns:
+        A functional `keras.Model` from normalised images to logits `(batch, height,
+        width, classes)`.
+
+    Raises:
+        ValueError: If no segmenter has this name.
+        ImportError: If the name needs keras-hub or keras-cv, which isn't installed.
+
+    Example:
+    >>> build_segmenter("thin_unet", (64, 64, 1), classes=11).output.shape
+    (None, 32, 32, 11)
+    """
+    kinds = "network of examples/segmenters.py or a DeepLab of keras-hub or keras-cv"
+    return _named(name, segmenter_builders(), kinds)(input_shape, classes)
+
+
 def build_student(name, input_shape, classes):
     """Builds a student by name, with fresh weights and logits as its output.
 
@@ -66,7 +106,14 @@ def build_student(name, input_shape, classes):
     >>> build_student("small_resnet", (32, 32, 1), classes=10).output.shape
     (None, 10)
     """
-    builders = student_builders()
+    kinds = (
+        "network of examples/convnets.py, a model of keras.applications or a keras-hub "
+        "or keras-cv backbone"
+    )
+    return _named(name, student_builders(), kinds)(input_shape, classes)
+
+
+def _named(name, builders, kinds):
     known = {}
     for full_name in builders:
         known.setdefault(_plain(full_name), full_name)
@@ -74,11 +121,10 @@ def build_student(name, input_shape, classes):
     if _plain(name) not in known:
         close = difflib.get_close_matches(_plain(name), known, n=3, cutoff=0.3)
         raise ValueError(
-            "Expected `name` to be a network of examples/convnets.py, a model of "
-            "keras.applications or a keras-hub or keras-cv backbone. The closest "
-            f"names: {[known[match] for match in close]}. Received: name={name!r}"
+            f"Expected `name` to be a {kinds}. The closest names: "
+            f"{[known[match] for match in close]}. Received: name={name!r}"
         )
-    return builders[known[_plain(name)]](input_shape, classes)
+    return builders[known[_plain(name)]]
 
 
 def _plain(name):
@@ -96,9 +142,5 @@ def _application(constructor, input_shape, classes):
         classifier_activation=None,
         **options,
     )
-    # EfficientNet (V1) divides by 255 whatever it is asked. Its input here is
-    # normalised already, and a signal that small drowns in BatchNorm's epsilon.
-    for layer in student.layers:
-        if isinstance(layer, keras.layers.Rescaling):
-            layer.scale, layer.offset = 1.0, 0.0
+    without_rescaling(student)
     return student

@@ -39,7 +39,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from examples import methods, results, training
+from examples import inputs, methods, results, training
 from examples.data import load_data
 from examples.pictures import draw
 from examples.students import build_student
@@ -48,52 +48,34 @@ from keras_selfkd.export import export_saved_model, export_student
 from keras_selfkd.files import whole
 from keras_selfkd.litert import predict_tflite
 
+flags.adopt_module_key_flags(inputs)
 flags.adopt_module_key_flags(training)
 flags.adopt_module_key_flags(methods)
 
-_DATASET = flags.DEFINE_string(
-    "dataset", "digits", "digits, folder, or any TFDS image classification set."
-)
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Directory of class folders, or of prepared TFDS data sets."
-)
-_DOWNLOAD = flags.DEFINE_bool(
-    "download", True, "Let TFDS download what --data_dir does not hold."
-)
 _TRAIN_PER_CLASS = flags.DEFINE_integer(
     "train_per_class", None, "First images of each class to train on; by default all."
 )
 _VALIDATION_PER_CLASS = flags.DEFINE_integer(
     "validation_per_class", 0, "Training images of each class to validate on instead."
 )
-_IMAGE_SIZE = flags.DEFINE_integer(
-    "image_size", None, "Height and width; by default the images' own, or 224."
-)
-_STUDENT = flags.DEFINE_string(
-    "student",
-    "small_resnet",
-    "A function of examples/students.py, a model of keras.applications, or a backbone "
-    "of keras-hub or keras-cv.",
-)
-_TAPS = flags.DEFINE_list(
-    "taps", None, "Layers to distil at, fine to coarse; by default found on their own."
-)
-_EXPORT = flags.DEFINE_bool(
-    "export", True, "Write and check a SavedModel and LiteRT files."
-)
+
+
+def student_name():
+    """Returns the student's name, of `--student` or the default."""
+    return inputs.STUDENT.value or "small_resnet"
 
 
 def build(method, data, strategy):
     """Returns a compiled model; every method starts from the same student weights."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(training.SEED.value)
-    steps = training.epochs() * data.steps_per_epoch
+    steps = training.updates(data.steps_per_epoch)
     with strategy.scope():
-        student = build_student(_STUDENT.value, data.image_shape, data.classes)
+        student = build_student(student_name(), data.image_shape, data.classes)
         if tf.distribute.has_strategy() and training.SYNCHRONIZE_BATCH_NORM.value:
             synchronize_batch_norm(student)
         model = SelfDistillationModel(
-            student, methods.build_method(method, steps), taps=_TAPS.value
+            student, methods.build_method(method, steps), taps=inputs.TAPS.value
         )
         model.compile(
             optimizer=training.optimizer(data.steps_per_epoch),
@@ -102,15 +84,6 @@ def build(method, data, strategy):
             steps_per_execution=training.STEPS_PER_EXECUTION.value,
         )
     return model
-
-
-def train(method, data, strategy, run):
-    """Returns the model that a method trained, and the seconds it took."""
-    model = build(method, data, strategy)
-    epochs = training.epochs()
-    if run.is_chief:
-        print(f"\nTraining {_STUDENT.value} with {method}, {epochs} epochs", flush=True)
-    return model, training.fit(model, method, data, run)
 
 
 def ship(student, path, data, labels):
@@ -130,7 +103,7 @@ def ship(student, path, data, labels):
     student = keras.models.load_model(path)
     logits = student.predict(data.test, verbose=0)
     score = results.score(logits, labels) | {"parameters": student.count_params()}
-    if _EXPORT.value:
+    if inputs.EXPORT.value:
         file = path.with_suffix(".tflite")
         score["bytes"] = export_student(
             student, file, representative_data=data.test
@@ -168,7 +141,7 @@ def conclude(trained, data, run):
         "note": run.note,
         "dataset": data.name,
         "images": data.examples,
-        "student": _STUDENT.value,
+        "student": student_name(),
         "epochs": training.epochs(),
         "seed": training.SEED.value,
         "labels": list(data.label_names),
@@ -176,7 +149,7 @@ def conclude(trained, data, run):
         "std": data.std.tolist(),
         "scores": scores,
     }
-    if _EXPORT.value:
+    if inputs.EXPORT.value:
         export_saved_model(run.path / "student.keras", run.path / "saved_model")
         file = run.path / "student.tflite"
         result["litert"] = check_litert(
@@ -190,20 +163,20 @@ def prepare():
     keras.config.set_dtype_policy(training.MIXED_PRECISION.value)
     strategy = training.open_strategy()
     data = load_data(
-        _DATASET.value,
-        data_dir=_DATA_DIR.value,
+        inputs.DATASET.value or "digits",
+        data_dir=inputs.DATA_DIR.value,
         train_per_class=_TRAIN_PER_CLASS.value,
         validation_per_class=_VALIDATION_PER_CLASS.value,
-        batch_size=training.BATCH_SIZE.value,
-        image_size=_IMAGE_SIZE.value,
+        batch_size=training.batch_size(32),
+        image_size=inputs.image_size(),
         seed=training.SEED.value,
         fast=training.FAST.value,
-        download=_DOWNLOAD.value,
+        download=inputs.DOWNLOAD.value,
     )
     build(methods.METHOD.value, data, strategy)
-    student = _STUDENT.value.replace(":", "_")
+    student = student_name().replace(":", "_")
     name = f"{data.name}-{student}-{methods.METHOD.value}"
-    module = flags.FLAGS.find_module_defining_flag(_DATASET.name)
+    module = flags.FLAGS.find_module_defining_flag(_TRAIN_PER_CLASS.name)
     run = training.open_run(name, module, strategy.extended.should_checkpoint)
     return data, strategy, run
 
@@ -211,23 +184,7 @@ def prepare():
 def main(argv):
     if argv[1:]:
         sys.exit(f"Expected flags only. Received: {' '.join(argv[1:])}")
-    try:
-        data, strategy, run = prepare()
-    except (ValueError, ImportError, ConnectionError) as error:
-        sys.exit(f"train_classifier: {error}")
-    finished = training.RESUME.value and run.finished
-    if not any(training.every_workers(int(finished), strategy)):
-        trained = {
-            method: train(method, data, strategy, run)
-            for method in methods.methods_to_train()
-        }
-        if run.is_chief:
-            conclude(trained, data, run)
-        run.discard_checkpoints()
-        # The others wait until the chief has written all, and fail if it fails.
-        training.every_workers(1, strategy)
-    if run.is_chief:
-        print(f"\n{results.report(run.path)}")
+    training.carry_out(prepare, build, conclude, results.report)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 
+from examples import methods
 from examples.optimizers import SGDWithL2, learning_rate_schedule
 from examples.runs import Run
 from keras_selfkd.distribution import strategy_by_name
@@ -22,7 +23,10 @@ OWN_ERRORS = (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError)
 
 EPOCHS = flags.DEFINE_integer("epochs", 40, "Passes over the data.", lower_bound=1)
 BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", 32, "Images of a step, all replicas together.", lower_bound=1
+    "batch_size",
+    None,
+    "Images of a step, all replicas together; by default 32, for masks 8.",
+    lower_bound=1,
 )
 LEARNING_RATE = flags.DEFINE_float(
     "learning_rate", 0.1, "Highest learning rate of SGD.", lower_bound=0.0
@@ -40,6 +44,12 @@ MOMENTUM = flags.DEFINE_float("momentum", 0.9, "Momentum of SGD.", lower_bound=0
 NESTEROV = flags.DEFINE_bool("nesterov", False, "Nesterov momentum.")
 WEIGHT_DECAY = flags.DEFINE_float(
     "weight_decay", 5e-4, "L2 of all weights, added to the gradients.", lower_bound=0.0
+)
+CLIPVALUE = flags.DEFINE_float(
+    "clipvalue", None, "Largest absolute value of a gradient's entry.", lower_bound=0.0
+)
+ACCUMULATION = flags.DEFINE_integer(
+    "gradient_accumulation_steps", 1, "Batches of one update.", lower_bound=1
 )
 SEED = flags.DEFINE_integer("seed", 0, "Decides first weights, order and crops.")
 MIXED_PRECISION = flags.DEFINE_enum(
@@ -96,9 +106,47 @@ def start(main):
     app.run(quiet)
 
 
+def carry_out(prepare, build, conclude, report):
+    """Trains by every method of the run, concludes, and prints the report.
+
+    Args:
+        prepare: Function that returns data, strategy and `Run`; its errors are the
+            user's.
+        build: Function `(method, data, strategy)` that returns a compiled model.
+        conclude: Function `(trained, data, run)` that writes all but the history;
+            `trained` is a dict from method to its model and the seconds it took.
+        report: Function from the run's path to what is printed at the end.
+    """
+    try:
+        data, strategy, run = prepare()
+    except (ValueError, ImportError, ConnectionError) as error:
+        sys.exit(f"{pathlib.Path(sys.argv[0]).stem}: {error}")
+    finished = RESUME.value and run.finished
+    if not any(every_workers(int(finished), strategy)):
+        trained = {}
+        for method in methods.methods_to_train():
+            model = build(method, data, strategy)
+            if run.is_chief:
+                name = model.student.name
+                print(f"\nTraining {name} with {method}, {epochs()} epochs", flush=True)
+            trained[method] = model, fit(model, method, data, run)
+        if run.is_chief:
+            conclude(trained, data, run)
+        run.discard_checkpoints()
+        # The others wait until the chief has written all, and fail if it fails.
+        every_workers(1, strategy)
+    if run.is_chief:
+        print(f"\n{report(run.path)}")
+
+
 def epochs():
     """Returns the number of epochs, which `--fast` limits."""
     return min(EPOCHS.value, FAST_EPOCHS) if FAST.value else EPOCHS.value
+
+
+def batch_size(default):
+    """Returns `--batch_size`, or the runner's default."""
+    return BATCH_SIZE.value or default
 
 
 def open_strategy():
@@ -111,10 +159,11 @@ def open_strategy():
     """
     strategy = strategy_by_name(STRATEGY.value)
     replicas = strategy.num_replicas_in_sync
-    if STRATEGY.value == "multi_worker" and BATCH_SIZE.value % replicas:
+    batch = BATCH_SIZE.value
+    if STRATEGY.value == "multi_worker" and batch and batch % replicas:
         raise ValueError(
             f"Expected --batch_size to be a multiple of the {replicas} replicas. "
-            f"Received: --batch_size={BATCH_SIZE.value}"
+            f"Received: --batch_size={batch}"
         )
     return strategy
 
@@ -138,17 +187,28 @@ def check_same_epoch(seen, run, strategy):
         )
 
 
+def updates(steps_per_epoch):
+    """Returns the number of optimizer updates of the whole training."""
+    return epochs() * steps_per_epoch // ACCUMULATION.value
+
+
 def optimizer(steps_per_epoch):
     """Returns the optimizer of the recipe, SGD with a learning-rate schedule."""
     warmup_epochs = min(WARMUP_EPOCHS.value, 1) if FAST.value else WARMUP_EPOCHS.value
     rate = learning_rate_schedule(
         SCHEDULE.value,
         peak=LEARNING_RATE.value,
-        steps=epochs() * steps_per_epoch,
-        warmup_steps=warmup_epochs * steps_per_epoch,
+        steps=updates(steps_per_epoch),
+        warmup_steps=warmup_epochs * steps_per_epoch // ACCUMULATION.value,
     )
+    accumulation = ACCUMULATION.value if ACCUMULATION.value > 1 else None
     return SGDWithL2(
-        rate, momentum=MOMENTUM.value, nesterov=NESTEROV.value, l2=WEIGHT_DECAY.value
+        rate,
+        momentum=MOMENTUM.value,
+        nesterov=NESTEROV.value,
+        l2=WEIGHT_DECAY.value,
+        clipvalue=CLIPVALUE.value,
+        gradient_accumulation_steps=accumulation,
     )
 
 

@@ -1,7 +1,15 @@
 import numpy as np
 import tensorflow as tf
 
-from examples.augmentation import Crops, apply_crops, draw_crops, random_resized_crop
+from examples.augmentation import (
+    Crops,
+    Windows,
+    apply_crops,
+    apply_windows,
+    draw_crops,
+    draw_windows,
+    random_resized_crop,
+)
 
 
 def test_crops_by_hand():
@@ -90,3 +98,60 @@ def test_resized_crops_are_mirrored_half_of_the_time():
     ]
     mirrored = [bool(crop[0, 0, 0] > crop[0, -1, 0]) for crop in crops]
     assert 15 < sum(mirrored) < 45
+
+
+def test_a_window_of_the_whole_image_changes_nothing():
+    images = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), "uint8")
+    masks = np.random.default_rng(1).integers(0, 9, (2, 5, 7)).astype("int32")
+    boxes = tf.constant([[0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 1.0, 0.0]])
+    fill = np.array([9.0, 9.0, 9.0], "float32")
+    found, labels = apply_windows(images, masks, Windows(boxes), 255, fill)
+    np.testing.assert_allclose(found[0], images[0], atol=1e-3)
+    np.testing.assert_array_equal(labels[0], masks[0])
+    np.testing.assert_allclose(found[1], images[1, :, ::-1], atol=1e-3)
+    np.testing.assert_array_equal(labels[1], masks[1, :, ::-1])
+
+
+def test_outside_of_the_image_is_void_and_filled():
+    images = np.full((1, 5, 5, 1), 200, "uint8")
+    masks = np.ones((1, 5, 5), "int32")
+    boxes = tf.constant([[-0.5, -0.5, 0.5, 0.5]])
+    fill = np.array([30.0], "float32")
+    found, labels = apply_windows(images, masks, Windows(boxes), 255, fill)
+    inside = np.zeros((5, 5), bool)
+    inside[2:, 2:] = True
+    np.testing.assert_array_equal(labels[0], np.where(inside, 1, 255))
+    np.testing.assert_allclose(found[0, ..., 0], np.where(inside, 200.0, 30.0))
+
+
+def test_images_and_masks_move_together():
+    rows = np.arange(48, dtype="uint8")[None, :, None].repeat(4, 0).repeat(48, 2)
+    seed, scales = tf.constant([1, 2]), (0.75, 1.75)
+    windows = draw_windows(seed, 4, scales, mirror=True)
+    fill = np.zeros(1, "float32")
+    found, labels = apply_windows(
+        rows[..., None], rows.astype("int32"), windows, 255, fill
+    )
+    known = np.array(labels) != 255
+    gaps = np.abs(np.array(found)[..., 0] - np.array(labels))[known]
+    assert gaps.max() <= 0.501
+    assert known.mean() > 0.5
+
+
+def test_windows_follow_the_seed_and_stay_in_range():
+    draw = [
+        draw_windows(tf.constant(s), 64, (0.5, 2.0), True) for s in ([1, 2], [1, 3])
+    ]
+    again = draw_windows(tf.constant([1, 2]), 64, (0.5, 2.0), True)
+    np.testing.assert_array_equal(draw[0].boxes, again.boxes)
+    assert not np.array_equal(draw[0].boxes, draw[1].boxes)
+    top, left, bottom, right = np.transpose(draw[0].boxes)
+    extent = bottom - top
+    np.testing.assert_allclose(np.abs(right - left), extent, rtol=1e-5)
+    assert 0.5 <= extent.min() < 0.6 < 1.7 < extent.max() <= 2.0
+    assert 0.2 < np.mean(left > right) < 0.8
+    # A part of the image lies inside it, a whole image inside the part.
+    low, high = np.minimum(top, bottom), np.maximum(top, bottom)
+    small = extent <= 1
+    assert np.all((low[small] >= 0) & (high[small] <= 1 + 1e-6))
+    assert np.all((low[~small] <= 0) & (high[~small] >= 1 - 1e-6))

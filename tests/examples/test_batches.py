@@ -1,8 +1,11 @@
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from examples import batches
+from examples.augmentation import random_crops
 from examples.splits import Split
 
 COUNT, BATCH, STEPS = 26, 8, 3
@@ -21,7 +24,8 @@ def split(buffer=COUNT):
 
 
 def from_memory(seed=0, augment=False, mirror=False):
-    options = {"batch_size": BATCH, "augment": augment, "mirror": mirror}
+    crops = functools.partial(random_crops, mirror=mirror) if augment else None
+    options = {"batch_size": BATCH, "augment": crops}
     return batches.training_from_memory(*arrays(), seed=seed, **options)
 
 
@@ -136,7 +140,8 @@ def test_crops_come_from_the_padded_image():
 
 def test_every_batch_gets_its_own_crops():
     zero = np.zeros((COUNT, 8, 8, 1), "uint8") + np.arange(8, dtype="uint8")[:, None]
-    options = {"batch_size": BATCH, "seed": 0, "augment": True, "mirror": False}
+    crops = functools.partial(random_crops, mirror=False)
+    options = {"batch_size": BATCH, "seed": 0, "augment": crops}
     train = batches.training_from_memory(zero, np.zeros(COUNT, "int32"), **options)
     first, second, *_, next_epoch = [images for images, _ in take(train(), STEPS + 1)]
     assert not np.array_equal(first, second)

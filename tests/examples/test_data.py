@@ -110,7 +110,7 @@ def test_streamed_and_in_memory_agree(prepared_tfds, monkeypatch):
 
 def test_folder_of_images(class_folders):
     root = class_folders("pets", {"cat": 20, "dog": 20})
-    data = load_data("folder", root, image_size=8, batch_size=4)
+    data = load_data("folder", root, image_size=(8, 8), batch_size=4)
     assert data.name == "pets"
     assert data.examples == {"train": 32, "validation": 4, "test": 4}
     assert data.image_shape == (8, 8, 3)

@@ -1,0 +1,324 @@
+"""Semantic segmentation on CamVid: plain training, FRSKD and NFD, over seeds.
+
+    python -m benchmarks.camvid --data_dir=...
+
+trains a thin U-Net (490 thousand parameters, logits at half the images' size) from
+scratch on CamVid's 367 training images of 240x180 pixels, 11 classes: plainly, with
+FRSKD, with NFD from a self-teacher and with NFD from a trained, larger U-Net. One
+recipe for all: batch 8, SGD with momentum 0.9 and L2 5e-4, cosine, random scale, crop
+and mirror, last-epoch weights.
+
+First the learning rate (with plain training) and the weights of the terms are chosen
+on the 101 validation images, in trainings of half as many epochs and with a seed of
+their own; then every leg is trained with the chosen ones and rated on the 233 test
+images. The plan is printed with its cost before it starts. Finished runs are kept in
+--run_dir, so that an interrupted benchmark goes on where it was.
+"""
+
+import json
+import pathlib
+import time
+
+import keras
+from absl import app, flags
+
+from benchmarks import reports
+from examples.mask_results import predict_masks, score_masks
+from examples.optimizers import SGDWithL2, learning_rate_schedule
+from examples.segmentation_data import load_masked_data
+from examples.segmenters import thin_unet, unet
+from keras_selfkd import FRSKD, NFD, SelfDistillationModel, SigmoidRampUp, Supervised
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("data_dir", None, "Directory of the prepared TFDS data set camvid.")
+flags.DEFINE_integer("seeds", 3, "Number of seeds.", lower_bound=1)
+flags.DEFINE_integer("epochs", 40, "Epochs of every final run.", lower_bound=2)
+flags.DEFINE_string(
+    "run_dir", "benchmarks/camvid_runs", "Where finished runs are kept."
+)
+flags.DEFINE_string("output", "benchmarks/camvid", "Table and picture, no suffix.")
+flags.DEFINE_float(
+    "hours", 3.0, "Start no run after so many hours of training, all runs together."
+)
+
+CLASSES = [
+    "sky",
+    "building",
+    "pole",
+    "road",
+    "pavement",
+    "tree",
+    "sign_symbol",
+    "fence",
+    "car",
+    "pedestrian",
+    "bicyclist",
+]
+VOID, BATCH, TUNING_SEED = 11, 8, 100
+# The decoder's maps and the smallest one; the finest would make the self-teacher
+# several times the student's cost.
+TAPS = ["up2_2_out", "up3_2_out", "down4_2_out"]
+LAST_MAP = ["up1_2_out"]
+
+
+def ramped(steps, weight, start=0.0):
+    return SigmoidRampUp(int(start * steps), steps, weight) if weight else 0.0
+
+
+def frskd(steps, soft, feature, start=0.0):
+    return FRSKD(
+        soft_label_weight=ramped(steps, soft, start),
+        feature_weight=ramped(steps, feature, start),
+        temperature=1.0,
+        channels=32,
+    )
+
+
+# Candidates of each leg: name to the arguments that its training gets.
+PLAIN = {f"learning rate {rate}": {"rate": rate} for rate in (0.02, 0.05, 0.1, 0.2)}
+FRSKD_WEIGHTS = {
+    "paper (1, 50, off for two thirds)": {"soft": 1.0, "feature": 50.0, "start": 2 / 3},
+    "1, 50, ramped from the start": {"soft": 1.0, "feature": 50.0},
+    "1, 200, ramped from the start": {"soft": 1.0, "feature": 200.0},
+    "0.3, 50, ramped from the start": {"soft": 0.3, "feature": 50.0},
+}
+NFD_WEIGHTS = {
+    f"{weight}, ramped from the start": {"feature": weight} for weight in (0.1, 1.0)
+}
+LEGS = {
+    "plain": PLAIN,
+    "FRSKD": FRSKD_WEIGHTS,
+    "NFD (self)": NFD_WEIGHTS,
+    "NFD (teacher)": NFD_WEIGHTS,
+}
+
+
+def large_unet(input_shape, classes):
+    return unet(input_shape, classes, (24, 48, 96, 192), stride=2, name="large_unet")
+
+
+def method_of(leg, steps, options):
+    """The method of a leg, and the student's taps."""
+    if leg in ("plain", "teacher"):
+        return Supervised(), None
+    if leg == "FRSKD":
+        return frskd(steps, **options), TAPS
+    weight = ramped(steps, options["feature"])
+    if leg == "NFD (self)":
+        return NFD(feature_weight=weight, channels=32), TAPS
+    teacher = keras.models.load_model(pathlib.Path(FLAGS.run_dir) / "teacher.keras")
+    return NFD(teacher, teacher_taps=LAST_MAP, feature_weight=weight), LAST_MAP
+
+
+def compiled(data, leg, steps, rate, **weights):
+    create = large_unet if leg == "teacher" else thin_unet
+    student = create(data.image_shape, data.classes)
+    method, taps = method_of(leg, steps, weights)
+    model = SelfDistillationModel(student, method, taps=taps)
+    model.compile(
+        SGDWithL2(learning_rate_schedule("cosine", rate, steps), momentum=0.9, l2=5e-4),
+        keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, ignore_class=data.void
+        ),
+    )
+    return model
+
+
+def load(seed):
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+    return load_masked_data(
+        "camvid",
+        data_dir=FLAGS.data_dir,
+        download=False,
+        label_names=CLASSES,
+        void=VOID,
+        batch_size=BATCH,
+        seed=seed,
+    )
+
+
+def train(leg, options, seed, epochs, path, split):
+    """Trains once; writes scores of the last epoch's weights, and the history."""
+    data = load(seed)
+    steps = epochs * data.steps_per_epoch
+    model = compiled(data, leg, steps, **options)
+    start = time.time()
+    history = model.fit(
+        data.train(),
+        steps_per_epoch=data.steps_per_epoch,
+        epochs=epochs,
+        shuffle=False,
+        verbose=2,
+    ).history
+    result = {"leg": leg, "options": options, "seed": seed}
+    result |= {"epochs": epochs, "split": split, "seconds": time.time() - start}
+    scores = rate_student(model.student, data, split)
+    if leg == "teacher":
+        scores = {"test": rate_student(model.student, data, "test"), **scores}
+        model.student.save(pathlib.Path(FLAGS.run_dir) / "teacher.keras")
+    reports.write_text(path, json.dumps(result | scores | {"history": history}))
+
+
+def rate_student(student, data, split):
+    dataset = getattr(data, split)
+    masks = keras.ops.concatenate([masks for _, masks in dataset])
+    predicted = predict_masks(student, dataset)
+    return score_masks(predicted, masks.numpy(), data.classes, data.void)
+
+
+def run(leg, name, options, seed, epochs, split, spent):
+    """Result of a run, trained unless it is there; `None` after the last hour."""
+    slug = "".join(c if c.isalnum() or c == "." else "_" for c in f"{leg}-{name}")
+    path = pathlib.Path(FLAGS.run_dir) / f"{split}-{slug}-{epochs}-{seed}.json"
+    if not path.exists():
+        if sum(spent) > 3600 * FLAGS.hours:
+            return None
+        print(f"{leg}, {name}, seed {seed}, {epochs} epochs", flush=True)
+        train(leg, options, seed, epochs, path, split)
+    result = json.loads(path.read_text(encoding="utf-8"))
+    spent.append(result["seconds"])
+    return result
+
+
+def choose(leg, rate, spent):
+    """Trains a leg's candidates; returns their scores on the validation images."""
+    found = {}
+    for name, options in LEGS[leg].items():
+        options = {"rate": rate, **options}
+        epochs = FLAGS.epochs // 2
+        result = run(leg, name, options, TUNING_SEED, epochs, "validation", spent)
+        if result:
+            found[name] = result["mean_iou"]
+    return found
+
+
+def plan():
+    """Prints what is going to be trained, and what it costs on this machine."""
+    data = load(0)
+    total = 0.0
+    for leg, candidates in LEGS.items():
+        if leg == "NFD (teacher)":
+            continue  # Its teacher is not there yet; it costs less than NFD (self).
+        options = next(iter(candidates.values()))
+        model = compiled(data, leg, 1000, **{"rate": 0.05, **options})
+        batches = data.train()
+        model.fit(batches, steps_per_epoch=2, verbose=0)
+        start = time.time()
+        model.fit(batches, steps_per_epoch=5, verbose=0)
+        seconds = (time.time() - start) / 5
+        epochs = len(candidates) * (FLAGS.epochs // 2) + FLAGS.seeds * FLAGS.epochs
+        cost = epochs * data.steps_per_epoch * seconds / 3600
+        total += cost
+        print(f"{leg}: {epochs} epochs, {seconds:.2f} s a step, {cost:.2f} hours")
+    print(f"Planned: about {total:.1f} hours and NFD (teacher); --hours={FLAGS.hours}")
+
+
+def table(results, teacher):
+    lines = [
+        "| method | weights | seeds | test mean IoU, % | gain, points "
+        "| pixel accuracy, % | minutes |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    plain = {r["seed"]: 100 * r["mean_iou"] for r in results["plain"][1]}
+    for leg, (name, runs) in results.items():
+        if not runs:
+            continue
+        values = [100 * r["mean_iou"] for r in runs]
+        gains = [100 * r["mean_iou"] - plain[r["seed"]] for r in runs]
+        cells = [
+            leg,
+            name,
+            str(len(runs)),
+            reports.mean_std(values),
+            "" if leg == "plain" else reports.mean_std(gains),
+            reports.mean_std([100 * r["pixel_accuracy"] for r in runs]),
+            reports.mean_std([r["seconds"] / 60 for r in runs], 1),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    if teacher:
+        score = teacher["test"]
+        lines.append(
+            f"| the teacher of NFD | plain | 1 | {100 * score['mean_iou']:.2f} | | "
+            f"{100 * score['pixel_accuracy']:.2f} | {teacher['seconds'] / 60:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def class_table(results):
+    legs = {leg: runs for leg, (_, runs) in results.items() if runs}
+    lines = [f"| IoU, % | {' | '.join(legs)} |", f"|---|{'---|' * len(legs)}"]
+    for label, name in enumerate(CLASSES):
+        cells = [
+            reports.mean_std([100 * r["iou"][label] for r in runs], 1)
+            for runs in legs.values()
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def tuning_table(tuning):
+    lines = ["| leg | candidate | validation mean IoU, % |", "|---|---|---|"]
+    for leg, found in tuning.items():
+        lines += [f"| {leg} | {n} | {100 * v:.2f} |" for n, v in found.items()]
+    return "\n".join(lines)
+
+
+def write_report(results, tuning, teacher, spent):
+    each = "; ".join(
+        f"{leg} {r['seed']}: {100 * r['mean_iou']:.2f}"
+        for leg, (_, runs) in results.items()
+        for r in runs
+    )
+    text = (
+        f"`python -m benchmarks.camvid`, {reports.machine()}; "
+        f"{sum(spent) / 3600:.1f} hours of training.\n\n"
+        f"{table(results, teacher)}\n\nEach run, by seed: {each}.\n\n"
+        f"By class:\n\n{class_table(results)}\n\n"
+        f"Chosen on the validation images, {FLAGS.epochs // 2} epochs, one seed "
+        f"({TUNING_SEED}):\n\n{tuning_table(tuning)}\n"
+    )
+    path = pathlib.Path(f"{FLAGS.output}.md")
+    if not path.exists():
+        reports.write_text(
+            path,
+            "# CamVid, thin U-Net from scratch\n\n"
+            "<!-- camvid: begin -->\n<!-- camvid: end -->\n",
+        )
+    reports.write_between_markers(path, "camvid", text)
+    print(text, flush=True)
+
+
+def order():
+    """Legs and seeds in the order of training, the main comparison first."""
+    seeds = range(FLAGS.seeds)
+    first = [(leg, seed) for seed in seeds for leg in ("plain", "FRSKD")]
+    return first + [(leg, s) for s in seeds for leg in LEGS if (leg, s) not in first]
+
+
+def main(_):
+    plan()
+    spent, tuning, results, teacher = [], {}, {}, None
+    for leg, seed in order():
+        rate = PLAIN[results["plain"][0]]["rate"] if results else None
+        if leg not in results:
+            if leg == "NFD (teacher)":
+                args = {"rate": rate}, 0, FLAGS.epochs, "validation", spent
+                teacher = run("teacher", "plain", *args)
+                if not teacher:
+                    break
+            tuning[leg] = choose(leg, rate, spent)
+            results[leg] = max(tuning[leg], key=tuning[leg].get, default=None), []
+        name, runs = results[leg]
+        if not name:
+            break
+        options = {"rate": rate, **LEGS[leg][name]}
+        result = run(leg, name, options, seed, FLAGS.epochs, "test", spent)
+        if not result:
+            break
+        runs.append(result)
+        write_report(results, tuning, teacher, spent)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,181 @@
+"""Images with masks as batches; the joint augmentation keeps them together."""
+
+import functools
+
+import numpy as np
+
+from examples import batches
+from examples.augmentation import apply_windows, draw_windows
+from examples.data import Data
+from examples.segmentation_sources import open_mask_source, read_masked_images
+
+UNLABELLED = 255
+_SCALES = (0.75, 1.75)
+_IN_MEMORY_BYTES = 4 * 2**30
+
+
+def load_masked_data(
+    dataset="digit_scenes",
+    data_dir=None,
+    image_key="image",
+    mask_key="segmentation_mask",
+    label_offset=0,
+    label_names=None,
+    void=None,
+    image_size=None,
+    train_images=None,
+    batch_size=8,
+    seed=0,
+    augment=True,
+    fast=False,
+    download=True,
+):
+    """Loads a data set of images with masks.
+
+    Training images are scaled by 0.75 to 1.75, cropped and mirrored at random together
+    with their masks; what lies outside of an image is void. All images are normalised
+    by mean and standard deviation of the training images.
+
+    Args:
+        dataset: `"digit_scenes"`, `"folder"`, the name of a TFDS data set or the path
+            of a prepared one: see `open_mask_source`.
+        data_dir: Directory of the folders, or of prepared TFDS data sets.
+        image_key: Feature of a TFDS data set that holds the images.
+        mask_key: Feature that holds the masks.
+        label_offset: Added to each label, before anything else is done with it: -1
+            where they begin with 1. A label below 0 is void. Defaults to `0`.
+        label_names: Names of the classes. Defaults to `None`: the data set's own, or
+            numbers up to the largest label of the training masks.
+        void: Label (after the offset) of pixels that belong to no class. Defaults to
+            `None`: the data set's own, else 255.
+        image_size: `(height, width)` in pixels. Defaults to `None`, the images' own.
+        train_images: Keep the first training images only. Defaults to `None`, all.
+        batch_size: Number of images of a batch. Defaults to `8`.
+        seed: Integer that decides order and augmentation. Defaults to `0`.
+        augment: Whether to augment the training images. Defaults to `True`.
+        fast: Whether to keep only a few images. Defaults to `False`.
+        download: Whether TFDS may download the data set. Defaults to `True`.
+
+    Returns:
+        `examples.data.Data`: labels are int32 `(batch, height, width)`, and `void`
+        tells which of them to ignore.
+
+    Raises:
+        ValueError: If the data set can't be opened, is too small or too large, or has
+            labels out of range.
+
+    Example:
+    >>> data = load_masked_data(batch_size=4)
+    >>> data.examples
+    {'train': 240, 'validation': 80, 'test': 240}
+    >>> images, masks = next(iter(data.train()))
+    >>> images.shape, masks.shape
+    (TensorShape([4, 64, 64, 1]), TensorShape([4, 64, 64]))
+    """
+    source = open_mask_source(dataset, data_dir, download, image_key, mask_key)
+    if void is None:
+        void = UNLABELLED if source.void is None else source.void
+    limits = {"train": train_images}
+    if fast:
+        limits = dict.fromkeys(source.splits, 2 * batch_size)
+    arrays = {
+        split: read_masked_images(source, split, image_size, limits.get(split))
+        for split in source.splits
+    }
+    arrays = _with_test(arrays, source.name)
+    check_memory(arrays)
+    arrays = {
+        split: (images, _labels(masks, label_offset, void))
+        for split, (images, masks) in arrays.items()
+    }
+    names = label_names or source.label_names or _numbers(arrays["train"][1], void)
+    for split, (_, masks) in arrays.items():
+        check_range(masks, names, void, f"{source.name}, split {split!r}")
+    images, masks = arrays["train"]
+    if len(images) < batch_size:
+        raise ValueError(
+            "Expected at least one batch of training images. Received: "
+            f"batch_size={batch_size}, but {len(images)} training images"
+        )
+    mean, std = batches.pixel_statistics(images)
+    window = functools.partial(
+        _random_windows, void=void, fill=mean, mirror=source.mirror
+    )
+    train = batches.training_from_memory(
+        images,
+        masks,
+        batch_size=batch_size,
+        seed=seed,
+        augment=window if augment else None,
+    )
+    evaluation = {
+        split: batches.normalised(
+            batches.evaluation_from_memory(*arrays[split], batch_size=batch_size),
+            mean,
+            std,
+        )
+        for split in arrays.keys() - {"train"}
+    }
+    return Data(
+        name=source.name,
+        train=lambda first_epoch=0, context=None: batches.normalised(
+            train(first_epoch, context), mean, std
+        ),
+        steps_per_epoch=len(images) // batch_size,
+        validation=evaluation.get("validation"),
+        test=evaluation["test"],
+        classes=len(names),
+        image_shape=images.shape[1:],
+        label_names=list(names),
+        examples={split: len(images) for split, (images, _) in arrays.items()},
+        mean=mean,
+        std=std,
+        void=void,
+    )
+
+
+def _with_test(arrays, name):
+    """Without a test split the validation split is it."""
+    if "test" not in arrays and "validation" in arrays:
+        arrays["test"] = arrays.pop("validation")
+    if not {"train", "test"} <= arrays.keys():
+        raise ValueError(
+            "Expected a data set with training and test (or validation) images. "
+            f"Received: {name} with {sorted(arrays)}"
+        )
+    return arrays
+
+
+def check_memory(arrays):
+    """Refuses data that is too large to be held in memory."""
+    size = sum(images.nbytes + masks.nbytes for images, masks in arrays.values())
+    if size > _IN_MEMORY_BYTES:
+        raise ValueError(
+            "Expected images and masks of at most 4 GiB. Choose a smaller image size "
+            f"or fewer training images. Received: {size / 2**30:.1f} GiB"
+        )
+
+
+def _labels(masks, offset, void):
+    labels = masks + offset
+    return np.where(labels < 0, void, labels)
+
+
+def _numbers(masks, void):
+    labels = masks[masks != void]
+    return [str(label) for label in range(labels.max(initial=0) + 1)]
+
+
+def check_range(masks, names, void, place):
+    """Refuses labels that are neither a class nor void."""
+    wrong = sorted(set(np.unique(masks).tolist()) - {void, *range(len(names))})
+    if wrong or void in range(len(names)):
+        raise ValueError(
+            f"Expected labels from 0 to {len(names) - 1} and void pixels of another "
+            f"number. Received: {place} with labels {wrong[:10]}, void={void}"
+        )
+
+
+def _random_windows(images, masks, key, void, fill, mirror):
+    windows = draw_windows(key, images.shape[0], _SCALES, mirror)
+    return apply_windows(images, masks, windows, void, fill)

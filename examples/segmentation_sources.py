@@ -1,0 +1,224 @@
+"""Where images with masks come from: drawn digit scenes, folders, TFDS."""
+
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from examples.digit_scenes import NAMES, VOID, digit_scenes
+
+_SPLIT_FOLDERS = {"train": "train", "val": "validation", "test": "test"}
+_IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
+
+
+class MaskSource(NamedTuple):
+    """A data set of images with a class for each pixel.
+
+    Attributes:
+        name: Name of the data set.
+        splits: Dict from `"train"`, `"validation"` and `"test"` to a function that
+            returns a `tf.data.Dataset` of `(image, mask)`, uint8 `(height, width, 1 or
+            3)` and integers `(height, width, 1)`, in file order.
+        label_names: Names of the classes, by label; `None` where nobody wrote them.
+        void: Label of the pixels that belong to no class, or `None`.
+        mirror: Whether a mirrored image keeps its labels.
+    """
+
+    name: str
+    splits: dict[str, Callable]
+    label_names: list | None
+    void: int | None
+    mirror: bool
+
+
+def open_mask_source(
+    dataset,
+    data_dir=None,
+    download=True,
+    image_key="image",
+    mask_key="segmentation_mask",
+):
+    """Opens a data set of images with masks by name.
+
+    Args:
+        dataset: `"digit_scenes"`, drawn from scikit-learn's digits; `"folder"`, files
+            in `train`, `val` and `test` with masks of the same names in `trainannot`,
+            `valannot` and `testannot` (CamVid's public layout); the name of a TFDS
+            data set; or the path of a prepared one.
+        data_dir: Directory of the folders, or of prepared TFDS data sets.
+        download: Whether TFDS may download what `data_dir` doesn't hold. Defaults to
+            `True`.
+        image_key: Feature of a TFDS data set that holds the images.
+        mask_key: Feature that holds the masks.
+
+    Returns:
+        A `MaskSource`.
+
+    Raises:
+        ValueError: If the data set is unknown, has no such features or no masks.
+
+    References:
+        Gabriel Brostow et al., "Semantic object classes in video: A high-definition
+        ground truth database" (CamVid), Pattern Recognition Letters, 2009.
+    """
+    if dataset == "digit_scenes":
+        splits = {
+            split: lambda split=split: _scenes(split)
+            for split in ("train", "validation", "test")
+        }
+        return MaskSource("digit_scenes", splits, NAMES, VOID, mirror=False)
+    if dataset == "folder":
+        return _folder(data_dir)
+    return _tfds(dataset, data_dir, download, image_key, mask_key)
+
+
+def _scenes(split):
+    images, masks = digit_scenes(split)
+    return tf.data.Dataset.from_tensor_slices((images, masks[..., None]))
+
+
+def _folder(data_dir):
+    root = pathlib.Path(data_dir or "")
+    found = {
+        split: _pairs(root / folder, root / f"{folder}annot")
+        for folder, split in _SPLIT_FOLDERS.items()
+        if data_dir is not None and (root / folder).is_dir()
+    }
+    if "train" not in found:
+        raise ValueError(
+            "Expected `data_dir` to hold the folders train (images) and trainannot "
+            "(masks of the same names), and likewise val and test. Received: "
+            f"data_dir={data_dir}"
+        )
+    splits = {
+        split: lambda pairs=pairs: _files(pairs) for split, pairs in found.items()
+    }
+    return MaskSource(root.resolve().name, splits, None, None, mirror=True)
+
+
+def _pairs(images, masks):
+    """Lists of the paths of images and of their masks."""
+    files = sorted(f for f in images.iterdir() if f.suffix.lower() in _IMAGES)
+    if not files:
+        raise ValueError(
+            f"Expected images ({', '.join(_IMAGES)}) in {images}. Received: none"
+        )
+    pairs = [(file, masks / f"{file.stem}.png") for file in files]
+    missing = [str(mask) for _, mask in pairs if not mask.exists()]
+    if missing:
+        raise ValueError(
+            "Expected a mask, a PNG of class numbers, for each image. Missing: "
+            f"{', '.join(missing[:3])} ({len(missing)} in all)"
+        )
+    return [list(map(str, paths)) for paths in zip(*pairs, strict=True)]
+
+
+def _files(pairs):
+    def read(image, mask):
+        image = tf.io.decode_image(tf.io.read_file(image), 3, expand_animations=False)
+        return image, tf.io.decode_png(tf.io.read_file(mask), channels=1)
+
+    return tf.data.Dataset.from_tensor_slices(tuple(pairs)).map(read)
+
+
+def _tfds(dataset, data_dir, download, image_key, mask_key):
+    import tensorflow_datasets as tfds
+
+    from examples.sources import prepared_builder
+
+    if (pathlib.Path(dataset) / "dataset_info.json").exists():
+        builder = tfds.builder_from_directory(dataset)
+    else:
+        builder = prepared_builder(dataset, data_dir, download)
+    features = builder.info.features
+    if not {image_key, mask_key} <= set(features):
+        raise ValueError(
+            f"Expected a data set with the features {image_key!r} and {mask_key!r}; "
+            f"others are named by flags. Received: dataset={dataset!r} with "
+            f"{sorted(features)}"
+        )
+    if features[mask_key].shape[-1] != 1:
+        raise ValueError(
+            "Expected masks of one channel that holds class numbers. Received: "
+            f"dataset={dataset!r} with {mask_key!r} of shape {features[mask_key].shape}"
+        )
+    config = tfds.ReadConfig(interleave_cycle_length=1)
+
+    def read(split):
+        examples = builder.as_dataset(split=split, read_config=config)
+        return examples.map(lambda example: (example[image_key], example[mask_key]))
+
+    splits = {
+        split: lambda split=split: read(split)
+        for split in ("train", "validation", "test")
+        if split in builder.info.splits
+    }
+    names = getattr(features[mask_key], "names", None)
+    return MaskSource(builder.name, splits, names, None, mirror=True)
+
+
+def read_masked_images(source, split, size=None, limit=None):
+    """Reads images and masks of a split into memory, brought to one size.
+
+    Args:
+        source: `MaskSource`.
+        split: Name of the split.
+        size: `(height, width)` in pixels: images are resized bilinearly, masks to the
+            nearest pixel, and what sticks out of the aspect ratio is cut off evenly.
+            Defaults to `None`, the images' own size.
+        limit: Read the first images only. Defaults to `None`, all of them.
+
+    Returns:
+        uint8 array `(count, height, width, channels)` and int32 array `(count, height,
+        width)`.
+
+    Raises:
+        ValueError: If an image can't be decoded, differs in size from its mask, or,
+            without a `size`, from the other images.
+    """
+    images, masks = [], []
+    dataset = source.splits[split]().take(-1 if limit is None else limit)
+    try:
+        for image, mask in dataset.as_numpy_iterator():
+            _check_pair(image, mask, len(images), source.name, split)
+            if size is not None and image.shape[:2] != tuple(size):
+                image, mask = (
+                    _fitted(image, size, "bilinear"),
+                    _fitted(mask, size, "nearest"),
+                )
+            images.append(image)
+            masks.append(mask[..., 0].astype("int32"))
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(
+            "Expected images and masks that can be decoded. Received: image "
+            f"{len(images)} of {source.name}, split {split!r}: {error.message}"
+        ) from error
+    if len({image.shape for image in images}) != 1:
+        raise ValueError(
+            "Expected images of one size, or an image size to bring them to. Received: "
+            f"{source.name}, split {split!r} with {len(images)} images of shapes "
+            f"{sorted({image.shape for image in images})[:5]}"
+        )
+    return np.stack(images), np.stack(masks)
+
+
+def _check_pair(image, mask, position, name, split):
+    if image.shape[:2] != mask.shape[:2] or mask.shape[2:] != (1,):
+        raise ValueError(
+            "Expected a mask (height, width, 1) of its image's size. Received: image "
+            f"{position} of {name}, split {split!r}, image {image.shape}, mask "
+            f"{mask.shape}"
+        )
+
+
+def _fitted(picture, size, method):
+    """Cuts the middle of the right aspect ratio, and resizes it."""
+    height, width = picture.shape[:2]
+    scale = min(height / size[0], width / size[1])
+    cut = round(size[0] * scale), round(size[1] * scale)
+    top, left = (height - cut[0]) // 2, (width - cut[1]) // 2
+    picture = picture[top : top + cut[0], left : left + cut[1]]
+    resized = tf.image.resize(picture, size, method, antialias=method != "nearest")
+    return np.rint(resized.numpy()).astype(picture.dtype)

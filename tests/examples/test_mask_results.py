@@ -1,0 +1,61 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from examples.mask_results import class_table, predict_masks, report, score_masks
+
+
+def test_scores_by_hand():
+    truth = np.array([[0, 0, 1, 1], [2, 2, 9, 9]])
+    predicted = np.array([[0, 1, 1, 1], [2, 0, 0, 3]])
+    score = score_masks(predicted, truth, classes=5, void=9)
+    # Class 0: 1 right of {0, 0} and predicted {0, 0'}; 1: 2 of 3; 2: 1 of 2.
+    assert score["iou"] == [pytest.approx(1 / 3), pytest.approx(2 / 3), 0.5, None, None]
+    assert score["mean_iou"] == pytest.approx((1 / 3 + 2 / 3 + 1 / 2) / 3)
+    assert score["pixel_accuracy"] == pytest.approx(4 / 6)
+
+
+def test_mean_iou_is_keras():
+    random = np.random.default_rng(0)
+    truth, predicted = random.integers(0, 7, (2, 5, 16, 16))
+    truth[:, :3] = 255
+    metric = keras.metrics.MeanIoU(7, ignore_class=255)
+    metric.update_state(truth, predicted)
+    found = score_masks(predicted, truth, 7, 255)["mean_iou"]
+    assert found == pytest.approx(float(metric.result()), rel=1e-6)
+
+
+def test_logits_are_resized_to_the_masks():
+    logits = np.random.default_rng(0).normal(size=(5, 4, 6, 3)).astype("float32")
+    data = tf.data.Dataset.from_tensor_slices((logits, np.zeros((5, 8, 12)))).batch(2)
+    inputs = keras.Input((4, 6, 3))
+    student = keras.Model(inputs, keras.layers.Identity()(inputs))
+    found = predict_masks(student, data)
+    expected = np.argmax(tf.image.resize(logits, (8, 12)), -1)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_tables_and_report(tmp_path):
+    score = {"mean_iou": 0.5, "pixel_accuracy": 0.75, "iou": [0.25, 0.75, None]}
+    score |= {"parameters": 1000, "seconds": 3.0, "bytes": 4000}
+    better = {**score, "mean_iou": 0.52}
+    result = {
+        "scores": {"supervised": score, "frskd": better},
+        "labels": ["sky", "road", "car"],
+        "litert": {"mean_iou": 0.52, "agreeing": 0.99999, "images": 12},
+        "note": "",
+    }
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    text = report(tmp_path)
+    assert "frskd: +2.00 points of mean IoU against supervised" in text
+    assert "99.999 % of the pixels of 12 images agree" in text
+    lines = class_table(result["scores"], result["labels"]).splitlines()
+    assert [line.split() for line in lines] == [
+        ["IoU,", "%", "supervised", "frskd"],
+        ["sky", "25.0", "25.0"],
+        ["road", "75.0", "75.0"],
+        ["car", "-", "-"],
+    ]
