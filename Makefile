@@ -8,13 +8,16 @@ BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format clean
+.PHONY: help demo demo-segmentation test test-slow lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
 demo: $(VENV)/.examples  ## train a small network with and without self-distillation
 	$(BIN)/python -m examples.train_classifier --overwrite
+
+demo-segmentation: $(VENV)/.examples  ## the same with masks, on drawn scenes
+	$(BIN)/python -m examples.train_segmenter --overwrite
 
 test: $(VENV)/.dev  ## every test but the slow ones, and the docstring examples
 	$(BIN)/python -m pytest -n 2 -m "not slow"

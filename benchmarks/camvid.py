@@ -55,9 +55,10 @@ CLASSES = [
     "bicyclist",
 ]
 VOID, BATCH, TUNING_SEED = 11, 8, 100
-# The decoder's maps and the smallest one; the finest would make the self-teacher
-# several times the student's cost.
-TAPS = ["up2_2_out", "up3_2_out", "down4_2_out"]
+# The decoder's maps (and the smallest one), or the encoder's; without the finest level,
+# which would make the self-teacher cost several times the student.
+DECODER = ["up2_2_out", "up3_2_out", "down4_2_out"]
+ENCODER = ["down2_2_out", "down3_2_out", "down4_2_out"]
 LAST_MAP = ["up1_2_out"]
 
 
@@ -76,20 +77,33 @@ def frskd(steps, soft, feature, start=0.0):
 
 # Candidates of each leg: name to the arguments that its training gets.
 PLAIN = {f"learning rate {rate}": {"rate": rate} for rate in (0.02, 0.05, 0.1, 0.2)}
-FRSKD_WEIGHTS = {
-    "paper (1, 50, off for two thirds)": {"soft": 1.0, "feature": 50.0, "start": 2 / 3},
-    "1, 50, ramped from the start": {"soft": 1.0, "feature": 50.0},
-    "1, 200, ramped from the start": {"soft": 1.0, "feature": 200.0},
-    "0.3, 50, ramped from the start": {"soft": 0.3, "feature": 50.0},
+# The self-teacher's loss reaches the encoder with 3 to 6 times the gradient of the
+# student's own, so that a smaller learning rate must be among the candidates.
+PAPER = {"soft": 1.0, "feature": 50.0, "start": 2 / 3}
+RAMPED = {"soft": 1.0, "feature": 50.0}
+FRSKD_OPTIONS = {
+    "paper (1, 50, off for two thirds)": PAPER,
+    "1, 50, ramped from the start": RAMPED,
+    "paper, learning rate 0.02": {**PAPER, "rate": 0.02},
+    "paper, learning rate 0.01": {**PAPER, "rate": 0.01},
+    "1, 50, ramped, learning rate 0.02": {**RAMPED, "rate": 0.02},
+    "paper, encoder's taps": {**PAPER, "taps": ENCODER},
+    "paper, encoder's taps, learning rate 0.02": {
+        **PAPER,
+        "rate": 0.02,
+        "taps": ENCODER,
+    },
 }
-NFD_WEIGHTS = {
-    f"{weight}, ramped from the start": {"feature": weight} for weight in (0.1, 1.0)
+SELF_OPTIONS = {
+    f"{weight}, ramped, encoder's taps": {"feature": weight, "taps": ENCODER}
+    for weight in (0.1, 1.0)
 }
+TEACHER_OPTIONS = {f"{weight}, ramped": {"feature": weight} for weight in (0.1, 1.0)}
 LEGS = {
     "plain": PLAIN,
-    "FRSKD": FRSKD_WEIGHTS,
-    "NFD (self)": NFD_WEIGHTS,
-    "NFD (teacher)": NFD_WEIGHTS,
+    "FRSKD": FRSKD_OPTIONS,
+    "NFD (self)": SELF_OPTIONS,
+    "NFD (teacher)": TEACHER_OPTIONS,
 }
 
 
@@ -101,12 +115,13 @@ def method_of(leg, steps, options):
     """The method of a leg, and the student's taps."""
     if leg in ("plain", "teacher"):
         return Supervised(), None
+    taps = options.pop("taps", DECODER)
     if leg == "FRSKD":
-        return frskd(steps, **options), TAPS
+        return frskd(steps, **options), taps
     weight = ramped(steps, options["feature"])
     if leg == "NFD (self)":
-        return NFD(feature_weight=weight, channels=32), TAPS
-    teacher = keras.models.load_model(pathlib.Path(FLAGS.run_dir) / "teacher.keras")
+        return NFD(feature_weight=weight, channels=32), taps
+    teacher = keras.models.load_model(teacher_path())
     return NFD(teacher, teacher_taps=LAST_MAP, feature_weight=weight), LAST_MAP
 
 
@@ -156,7 +171,7 @@ def train(leg, options, seed, epochs, path, split):
     scores = rate_student(model.student, data, split)
     if leg == "teacher":
         scores = {"test": rate_student(model.student, data, "test"), **scores}
-        model.student.save(pathlib.Path(FLAGS.run_dir) / "teacher.keras")
+        model.student.save(teacher_path())
     reports.write_text(path, json.dumps(result | scores | {"history": history}))
 
 
@@ -167,11 +182,22 @@ def rate_student(student, data, split):
     return score_masks(predicted, masks.numpy(), data.classes, data.void)
 
 
+def is_finished(path, leg, options):
+    """Whether a run with these options is there, and its teacher with it."""
+    if not path.exists() or (leg == "teacher" and not teacher_path().exists()):
+        return False
+    return json.loads(path.read_text(encoding="utf-8"))["options"] == options
+
+
+def teacher_path():
+    return pathlib.Path(FLAGS.run_dir) / "teacher.keras"
+
+
 def run(leg, name, options, seed, epochs, split, spent):
     """Result of a run, trained unless it is there; `None` after the last hour."""
     slug = "".join(c if c.isalnum() or c == "." else "_" for c in f"{leg}-{name}")
     path = pathlib.Path(FLAGS.run_dir) / f"{split}-{slug}-{epochs}-{seed}.json"
-    if not path.exists():
+    if not is_finished(path, leg, options):
         if sum(spent) > 3600 * FLAGS.hours:
             return None
         print(f"{leg}, {name}, seed {seed}, {epochs} epochs", flush=True)

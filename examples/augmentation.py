@@ -110,18 +110,6 @@ def random_resized_crop(image, image_shape, seed, mirror):
     return crop
 
 
-class Windows(NamedTuple):
-    """Which part of each image of a batch is shown.
-
-    Attributes:
-        boxes: float32 `(batch, 4)`, top, left, bottom and right as shares of the
-            image's size; outside of [0, 1] beyond the image, mirrored where left is
-            larger than right.
-    """
-
-    boxes: tf.Tensor
-
-
 def draw_windows(seed, batch, scales, mirror):
     """Draws a scale and a place for each image of a batch.
 
@@ -132,7 +120,9 @@ def draw_windows(seed, batch, scales, mirror):
         mirror: Whether to mirror every second image on average.
 
     Returns:
-        `Windows`.
+        float32 tensor `(batch, 4)`: top, left, bottom and right as shares of the
+        image's size; outside of [0, 1] beyond the image, mirrored where left is larger
+        than right.
     """
     numbers = tf.random.stateless_uniform((4, batch), seed)
     low, high = scales
@@ -141,16 +131,16 @@ def draw_windows(seed, batch, scales, mirror):
     right = left + extent
     mirrored = tf.logical_and(numbers[3] < 0.5, mirror)
     left, right = tf.where(mirrored, right, left), tf.where(mirrored, left, right)
-    return Windows(tf.stack([top, left, top + extent, right], axis=1))
+    return tf.stack([top, left, top + extent, right], axis=1)
 
 
-def apply_windows(images, masks, windows, void, fill):
+def apply_windows(images, masks, boxes, void, fill):
     """Enlarges a window of each image to the image's size, and of its mask alike.
 
     Args:
         images: uint8 tensor `(batch, height, width, channels)`.
-        masks: int32 tensor `(batch, height, width)`.
-        windows: `Windows`.
+        masks: Integer tensor `(batch, height, width)`.
+        boxes: Tensor `(batch, 4)` of windows, as `draw_windows` returns.
         void: Label of what lies outside of an image.
         fill: Array `(channels,)`, the colour of what lies outside.
 
@@ -159,10 +149,10 @@ def apply_windows(images, masks, windows, void, fill):
     """
     size, order = masks.shape[1:], tf.range(tf.shape(images)[0])
     images = tf.cast(images, tf.float32) - fill
-    images = tf.image.crop_and_resize(images, windows.boxes, order, size)
+    images = tf.image.crop_and_resize(images, boxes, order, size)
     masks = tf.image.crop_and_resize(
         masks[..., None],
-        windows.boxes,
+        boxes,
         order,
         size,
         method="nearest",

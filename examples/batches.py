@@ -153,10 +153,14 @@ def pixel_statistics(images):
 
 
 def normalised(dataset, mean, std):
-    """Normalises batches of images to float32 and prepares them ahead of use."""
+    """Normalises batches of images to float32 and prepares them ahead of use.
+
+    Labels become int32.
+    """
 
     def normalise(images, labels):
-        return (tf.cast(images, tf.float32) - mean) / std, labels
+        images = (tf.cast(images, tf.float32) - mean) / std
+        return images, tf.cast(labels, tf.int32)
 
     return _parallel(dataset, normalise).prefetch(tf.data.AUTOTUNE)
 

@@ -51,10 +51,10 @@ def _digits_of(split):
 def _scene(digits, generator):
     image, mask = _texture(generator), np.zeros((_SIZE, _SIZE), "uint8")
     brightness = generator.uniform(0.75, 1.0)
-    for _ in range(generator.integers(2, 6)):
+    for _ in range(generator.integers(4, 11)):
         label = generator.integers(10)
         digit = digits[label][generator.integers(len(digits[label]))]
-        size = generator.integers(20, 37)
+        size = generator.integers(18, 33)
         ink = _resized(np.pad(digit, 1), size)
         top, left = generator.integers(0, _SIZE - size + 1, 2)
         place = slice(top, top + size), slice(left, left + size)

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from examples.results import aligned
+from examples.results import aligned, closing_lines
 
 
 def predict_masks(student, dataset):
@@ -133,7 +133,4 @@ def report(folder):
             f"{100 * litert['agreeing']:.3f} % of the pixels of {litert['images']:,} "
             "images agree with Keras."
         )
-    if result["note"]:
-        lines.append(f"{result['note']}: this shows that it runs, not how well.")
-    files = ", ".join(sorted(entry.name for entry in folder.iterdir()))
-    return "\n".join([*lines, f"{folder}/: {files}"])
+    return "\n".join([*lines, *closing_lines(result, folder)])

@@ -11,7 +11,7 @@ from keras_selfkd import FRSKD, NFD, CutMix, Mixup, SigmoidRampUp, Supervised, l
 _SOFT_LABEL_WEIGHT = flags.DEFINE_float(
     "soft_label_weight",
     None,
-    "Weight of the teacher's labels; by default 2, for masks 1.",
+    "Weight of the teacher's labels; by default 2, for masks 1, with nfd 0.",
     lower_bound=0.0,
 )
 _FEATURE_WEIGHT = flags.DEFINE_float(
@@ -45,6 +45,9 @@ _TEMPERATURE = flags.DEFINE_float(
 )
 _WIDTH = flags.DEFINE_integer(
     "width", 1, "Channels of the self-teacher as a multiple of the student's; paper: 2."
+)
+_DEPTH = flags.DEFINE_integer(
+    "depth", 2, "Separable convolutions after each fusion.", lower_bound=1
 )
 _REPEATS = flags.DEFINE_integer(
     "repeats", 1, "Stacked pyramids of the self-teacher.", lower_bound=1
@@ -108,11 +111,14 @@ def _frskd(steps, defaults):
     if feature_loss is losses.attention_transfer:
         weight = defaults.attention_weight
     return FRSKD(
-        soft_label_weight=_ramped(_soft_label_weight(defaults), steps),
+        soft_label_weight=_ramped(
+            _given(_SOFT_LABEL_WEIGHT, defaults.soft_label_weight), steps
+        ),
         feature_weight=_ramped(_given(_FEATURE_WEIGHT, weight), steps),
         temperature=_given(_TEMPERATURE, defaults.temperature),
         feature_loss=feature_loss,
         width=_WIDTH.value,
+        depth=_DEPTH.value,
         repeats=_REPEATS.value,
         channels=_CHANNELS.value,
         mixing=_mixing(),
@@ -120,18 +126,15 @@ def _frskd(steps, defaults):
 
 
 def _nfd(steps, defaults):
-    teacher, soft_label_weight = None, 0.0
-    if _TEACHER.value:
-        teacher = load_teacher(_TEACHER.value)
-        soft_label_weight = _ramped(_soft_label_weight(defaults), steps)
     weight = losses.normalized_mse.default_weight
     return NFD(
-        teacher=teacher,
+        teacher=load_teacher(_TEACHER.value) if _TEACHER.value else None,
         teacher_taps=_TEACHER_TAPS.value,
         feature_weight=_ramped(_given(_FEATURE_WEIGHT, weight), steps),
-        soft_label_weight=soft_label_weight,
+        soft_label_weight=_ramped(_given(_SOFT_LABEL_WEIGHT, 0.0), steps),
         temperature=_given(_TEMPERATURE, defaults.temperature),
         width=_WIDTH.value,
+        depth=_DEPTH.value,
         repeats=_REPEATS.value,
         channels=_CHANNELS.value,
         mixing=_mixing(),
@@ -146,10 +149,6 @@ def load_teacher(path):
             f"student.keras of an earlier run. Received: --teacher={path}"
         )
     return keras.models.load_model(path)
-
-
-def _soft_label_weight(defaults):
-    return _given(_SOFT_LABEL_WEIGHT, defaults.soft_label_weight)
 
 
 def _given(flag, default):

@@ -100,23 +100,25 @@ class WarmUp(schedules.LearningRateSchedule):
         return cls(schedules.deserialize(config["schedule"]), config["warmup_steps"])
 
 
-def learning_rate_schedule(name, peak, steps, warmup_steps=0):
+def learning_rate_schedule(name, peak, steps, warmup_steps=0, drops=(0.5, 0.75)):
     """Builds a learning-rate schedule by name.
 
     Args:
         name: `"constant"`; `"cosine"`, half a cosine wave from `peak` to 0; or
-            `"step"`, a tenth at 50 % and a hundredth at 75 % of the training, as at
-            epochs 100 and 150 of 200.
+            `"step"`, a tenth after each of `drops`.
         peak: Float, the highest learning rate.
         steps: Number of optimizer steps of the whole training, warm-up included.
         warmup_steps: Number of first steps that rise linearly to `peak`. Defaults
             to `0`.
+        drops: Rising shares of the training, each in (0, 1). Defaults to `(0.5,
+            0.75)`, as at epochs 100 and 150 of 200.
 
     Returns:
         A `keras.optimizers.schedules.LearningRateSchedule` over `steps` steps.
 
     Raises:
-        ValueError: If `name` is unknown or `warmup_steps` leaves no step to train.
+        ValueError: If `name` is unknown, `warmup_steps` leaves no step to train, or
+            `drops` do not rise.
 
     Example:
     >>> rate = learning_rate_schedule("step", peak=0.1, steps=200)
@@ -132,16 +134,19 @@ def learning_rate_schedule(name, peak, steps, warmup_steps=0):
             "Expected `warmup_steps` to be at least 0 and less than `steps`. "
             f"Received: warmup_steps={warmup_steps}, steps={steps}"
         )
+    if not all(0 < share < 1 for share in drops) or sorted(drops) != list(drops):
+        raise ValueError(
+            f"Expected `drops` to be rising shares in (0, 1). Received: drops={drops}"
+        )
     # PiecewiseConstantDecay keeps a value up to and including its boundary.
-    drops = [math.ceil(steps * part) - warmup_steps - 1 for part in (0.5, 0.75)]
+    ends = [math.ceil(steps * share) - warmup_steps - 1 for share in drops]
     if name == "constant":
         schedule = schedules.PiecewiseConstantDecay([steps], [peak, peak])
     elif name == "cosine":
         schedule = schedules.CosineDecay(peak, steps - warmup_steps)
     elif name == "step":
-        schedule = schedules.PiecewiseConstantDecay(
-            drops, [peak, peak * 0.1, peak * 0.01]
-        )
+        rates = [peak * 0.1**drop for drop in range(len(ends) + 1)]
+        schedule = schedules.PiecewiseConstantDecay(ends, rates)
     else:
         raise ValueError(
             "Expected `name` to be 'constant', 'cosine' or 'step'. "

@@ -127,6 +127,25 @@ def verdict(scores):
     return f"{gain}, outside the 95 % interval of {plain_name}."
 
 
+def facts(data, student, run):
+    """Returns what every result says about a run, as a dict.
+
+    Args:
+        data: `examples.data.Data`.
+        student: Name of the student.
+        run: `examples.runs.Run`.
+    """
+    return {
+        "note": run.note,
+        "dataset": data.name,
+        "images": data.examples,
+        "student": student,
+        "labels": list(data.label_names),
+        "mean": data.mean.tolist(),
+        "std": data.std.tolist(),
+    }
+
+
 def write_result(path, result):
     """Writes a result as JSON."""
     with whole(path) as staged:
@@ -154,7 +173,11 @@ def report(folder):
             f"{litert['agreeing']:,} of {litert['images']:,} predictions agree with "
             "Keras."
         )
-    if result["note"]:
-        lines.append(f"{result['note']}: this shows that it runs, not how well.")
-    files = ", ".join(sorted(entry.name for entry in folder.iterdir()))
-    return "\n".join([*lines, f"{folder}/: {files}"])
+    return "\n".join([*lines, *closing_lines(result, folder)])
+
+
+def closing_lines(result, folder):
+    """Returns the last lines of every report: what the run was, and its files."""
+    note, files = result["note"], sorted(entry.name for entry in folder.iterdir())
+    lines = [f"{note}: this shows that it runs, not how well."] if note else []
+    return [*lines, f"{folder}/: {', '.join(files)}"]

@@ -11,7 +11,6 @@ from examples.segmentation_sources import open_mask_source, read_masked_images
 
 UNLABELLED = 255
 _SCALES = (0.75, 1.75)
-_IN_MEMORY_BYTES = 4 * 2**30
 
 
 def load_masked_data(
@@ -83,7 +82,6 @@ def load_masked_data(
         for split in source.splits
     }
     arrays = _with_test(arrays, source.name)
-    check_memory(arrays)
     arrays = {
         split: (images, _labels(masks, label_offset, void))
         for split, (images, masks) in arrays.items()
@@ -146,23 +144,16 @@ def _with_test(arrays, name):
     return arrays
 
 
-def check_memory(arrays):
-    """Refuses data that is too large to be held in memory."""
-    size = sum(images.nbytes + masks.nbytes for images, masks in arrays.values())
-    if size > _IN_MEMORY_BYTES:
-        raise ValueError(
-            "Expected images and masks of at most 4 GiB. Choose a smaller image size "
-            f"or fewer training images. Received: {size / 2**30:.1f} GiB"
-        )
-
-
 def _labels(masks, offset, void):
-    labels = masks + offset
+    """Masks with the offset added, uint8 as they are where there is none."""
+    if not offset:
+        return masks
+    labels = masks.astype("int32") + offset
     return np.where(labels < 0, void, labels)
 
 
 def _numbers(masks, void):
-    labels = masks[masks != void]
+    labels = np.setdiff1d(masks, [void])
     return [str(label) for label in range(labels.max(initial=0) + 1)]
 
 
@@ -177,5 +168,5 @@ def check_range(masks, names, void, place):
 
 
 def _random_windows(images, masks, key, void, fill, mirror):
-    windows = draw_windows(key, images.shape[0], _SCALES, mirror)
-    return apply_windows(images, masks, windows, void, fill)
+    boxes = draw_windows(key, images.shape[0], _SCALES, mirror)
+    return apply_windows(images, masks, boxes, void, fill)

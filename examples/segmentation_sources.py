@@ -1,15 +1,18 @@
 """Where images with masks come from: drawn digit scenes, folders, TFDS."""
 
+import itertools
 import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from examples.digit_scenes import NAMES, VOID, digit_scenes
 
 _SPLIT_FOLDERS = {"train": "train", "val": "validation", "test": "test"}
+_IN_MEMORY_BYTES = 4 * 2**30
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
 
 
@@ -19,8 +22,8 @@ class MaskSource(NamedTuple):
     Attributes:
         name: Name of the data set.
         splits: Dict from `"train"`, `"validation"` and `"test"` to a function that
-            returns a `tf.data.Dataset` of `(image, mask)`, uint8 `(height, width, 1 or
-            3)` and integers `(height, width, 1)`, in file order.
+            returns an iterator of arrays `(image, mask)`, uint8 `(height, width, 1 or
+            3)` and `(height, width, 1)`, in file order.
         label_names: Names of the classes, by label; `None` where nobody wrote them.
         void: Label of the pixels that belong to no class, or `None`.
         mirror: Whether a mirrored image keeps its labels.
@@ -76,7 +79,7 @@ def open_mask_source(
 
 def _scenes(split):
     images, masks = digit_scenes(split)
-    return tf.data.Dataset.from_tensor_slices((images, masks[..., None]))
+    return zip(images, masks[..., None], strict=True)
 
 
 def _folder(data_dir):
@@ -99,7 +102,7 @@ def _folder(data_dir):
 
 
 def _pairs(images, masks):
-    """Lists of the paths of images and of their masks."""
+    """A list of the paths of an image and of its mask."""
     files = sorted(f for f in images.iterdir() if f.suffix.lower() in _IMAGES)
     if not files:
         raise ValueError(
@@ -112,15 +115,22 @@ def _pairs(images, masks):
             "Expected a mask, a PNG of class numbers, for each image. Missing: "
             f"{', '.join(missing[:3])} ({len(missing)} in all)"
         )
-    return [list(map(str, paths)) for paths in zip(*pairs, strict=True)]
+    return pairs
 
 
 def _files(pairs):
-    def read(image, mask):
-        image = tf.io.decode_image(tf.io.read_file(image), 3, expand_animations=False)
-        return image, tf.io.decode_png(tf.io.read_file(mask), channels=1)
-
-    return tf.data.Dataset.from_tensor_slices(tuple(pairs)).map(read)
+    for image_path, mask_path in pairs:
+        with Image.open(image_path) as image, Image.open(mask_path) as mask:
+            # A mask with a palette holds the numbers of its colours, as VOC's do.
+            if mask.mode not in ("1", "L", "P"):
+                raise ValueError(
+                    "Expected masks of class numbers, grey or with a palette. "
+                    f"Received: {mask_path} of mode {mask.mode}"
+                )
+            yield (
+                np.asarray(image.convert("RGB")),
+                np.asarray(mask).astype("uint8")[..., None],
+            )
 
 
 def _tfds(dataset, data_dir, download, image_key, mask_key):
@@ -148,7 +158,8 @@ def _tfds(dataset, data_dir, download, image_key, mask_key):
 
     def read(split):
         examples = builder.as_dataset(split=split, read_config=config)
-        return examples.map(lambda example: (example[image_key], example[mask_key]))
+        for example in examples.as_numpy_iterator():
+            yield example[image_key], example[mask_key]
 
     splits = {
         split: lambda split=split: read(split)
@@ -171,17 +182,16 @@ def read_masked_images(source, split, size=None, limit=None):
         limit: Read the first images only. Defaults to `None`, all of them.
 
     Returns:
-        uint8 array `(count, height, width, channels)` and int32 array `(count, height,
-        width)`.
+        uint8 arrays `(count, height, width, channels)` and `(count, height, width)`.
 
     Raises:
         ValueError: If an image can't be decoded, differs in size from its mask, or,
-            without a `size`, from the other images.
+            without a `size`, from the other images, or if all together are too large.
     """
-    images, masks = [], []
-    dataset = source.splits[split]().take(-1 if limit is None else limit)
+    images, masks, held = [], [], 0
+    pairs = itertools.islice(source.splits[split](), limit)
     try:
-        for image, mask in dataset.as_numpy_iterator():
+        for image, mask in pairs:
             _check_pair(image, mask, len(images), source.name, split)
             if size is not None and image.shape[:2] != tuple(size):
                 image, mask = (
@@ -189,11 +199,13 @@ def read_masked_images(source, split, size=None, limit=None):
                     _fitted(mask, size, "nearest"),
                 )
             images.append(image)
-            masks.append(mask[..., 0].astype("int32"))
-    except tf.errors.InvalidArgumentError as error:
+            masks.append(mask[..., 0])
+            held += image.nbytes + mask.nbytes
+            check_memory(held, source.name, split)
+    except (tf.errors.InvalidArgumentError, OSError) as error:
         raise ValueError(
             "Expected images and masks that can be decoded. Received: image "
-            f"{len(images)} of {source.name}, split {split!r}: {error.message}"
+            f"{len(images)} of {source.name}, split {split!r}: {error}"
         ) from error
     if len({image.shape for image in images}) != 1:
         raise ValueError(
@@ -202,6 +214,16 @@ def read_masked_images(source, split, size=None, limit=None):
             f"{sorted({image.shape for image in images})[:5]}"
         )
     return np.stack(images), np.stack(masks)
+
+
+def check_memory(held, name, split):
+    """Refuses data that is too large to be held in memory."""
+    if held > _IN_MEMORY_BYTES:
+        raise ValueError(
+            f"Expected images and masks of at most {_IN_MEMORY_BYTES / 2**30:.0f} GiB "
+            "a split. Choose a smaller image size or fewer training images. Received: "
+            f"more in {name}, split {split!r}"
+        )
 
 
 def _check_pair(image, mask, position, name, split):

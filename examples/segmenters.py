@@ -104,8 +104,8 @@ def efficientnet_bifpn(input_shape, classes, channels=64):
     """Builds the FRSKD paper's segmenter: EfficientNet-B0 and three BiFPN layers.
 
     Six levels P2 to P7, the last BiFPN layer only top-down, a head on P2. With the last
-    layer's six maps as taps, `EFFICIENTNET_BIFPN_TAPS`, `FRSKD(repeats=2, channels=64)`
-    grows the paper's self-teacher.
+    layer's six maps as taps, `EFFICIENTNET_BIFPN_TAPS`, `FRSKD(repeats=2, channels=64,
+    depth=1)` grows the paper's self-teacher.
 
     Args:
         input_shape: `(height, width, 3)` of the images, at least 64 pixels each way.

@@ -137,16 +137,9 @@ def conclude(trained, data, run):
     scores, logits = compare(trained, data, labels, run)
     model, _ = trained[methods.METHOD.value]
     draw(run, model, data, labels, logits)
-    result = {
-        "note": run.note,
-        "dataset": data.name,
-        "images": data.examples,
-        "student": student_name(),
+    result = results.facts(data, student_name(), run) | {
         "epochs": training.epochs(),
         "seed": training.SEED.value,
-        "labels": list(data.label_names),
-        "mean": data.mean.tolist(),
-        "std": data.std.tolist(),
         "scores": scores,
     }
     if inputs.EXPORT.value:
@@ -161,7 +154,7 @@ def conclude(trained, data, run):
 def prepare():
     """Reads the data and claims the run directory, once all flags are known to fit."""
     keras.config.set_dtype_policy(training.MIXED_PRECISION.value)
-    strategy = training.open_strategy()
+    strategy = training.open_strategy(training.batch_size(32))
     data = load_data(
         inputs.DATASET.value or "digits",
         data_dir=inputs.DATA_DIR.value,
@@ -184,7 +177,7 @@ def prepare():
 def main(argv):
     if argv[1:]:
         sys.exit(f"Expected flags only. Received: {' '.join(argv[1:])}")
-    training.carry_out(prepare, build, conclude, results.report)
+    training.carry_out("train_classifier", prepare, build, conclude, results.report)
 
 
 if __name__ == "__main__":

@@ -25,12 +25,13 @@ More data and students:
   the recipe of the FRSKD paper (there on VOC, images of 512 pixels, batch 32, here 4
   batches of 8; the distillation off for two thirds of the training):
     python -m examples.train_segmenter --dataset=folder --data_dir=VOC --void=255
-      --image_size=512,512 --student=efficientnet_bifpn --channels=64 --repeats=2
+      --image_size=512,512 --student=efficientnet_bifpn --channels=64 --depth=1
+      --repeats=2
       --taps=bifpn3_top_down0,bifpn3_top_down1,bifpn3_top_down2,bifpn3_top_down3,\
 bifpn3_top_down4,bifpn2_out5
       --soft_label_weight=1 --feature_weight=50 --temperature=1 --ramp_start=0.667
       --batch_size=8 --gradient_accumulation_steps=4 --epochs=60 --schedule=step
-      --learning_rate=0.01 --weight_decay=5e-4 --clipvalue=2
+      --drops=0.667 --learning_rate=0.01 --weight_decay=5e-4 --clipvalue=2
   NFD from a trained teacher of the same images:
     python -m examples.train_segmenter --method=nfd --teacher=runs/x/baseline.keras
       --taps=up1_2_out --teacher_taps=up1_2_out
@@ -162,18 +163,11 @@ def conclude(trained, data, run):
     results.check_same_size(scores)
     model, _ = trained[methods.METHOD.value]
     draw(run, model, data, masks, predicted)
-    result = {
-        "note": run.note,
-        "dataset": data.name,
-        "images": data.examples,
-        "student": student_name(),
+    result = results.facts(data, student_name(), run) | {
         "epochs": training.epochs(),
         "seed": training.SEED.value,
-        "labels": data.label_names,
-        "void": data.void,
-        "mean": data.mean.tolist(),
-        "std": data.std.tolist(),
         "scores": scores,
+        "void": data.void,
     }
     if inputs.EXPORT.value:
         export_saved_model(run.path / "student.keras", run.path / "saved_model")
@@ -187,7 +181,7 @@ def conclude(trained, data, run):
 def prepare():
     """Reads the data and claims the run directory, once all flags are known to fit."""
     keras.config.set_dtype_policy(training.MIXED_PRECISION.value)
-    strategy = training.open_strategy()
+    strategy = training.open_strategy(training.batch_size(8))
     data = load_masked_data(
         inputs.DATASET.value or "digit_scenes",
         data_dir=inputs.DATA_DIR.value,
@@ -214,7 +208,7 @@ def prepare():
 def main(argv):
     if argv[1:]:
         sys.exit(f"Expected flags only. Received: {' '.join(argv[1:])}")
-    training.carry_out(prepare, build, conclude, mask_results.report)
+    training.carry_out("train_segmenter", prepare, build, conclude, mask_results.report)
 
 
 if __name__ == "__main__":

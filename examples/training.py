@@ -35,7 +35,10 @@ SCHEDULE = flags.DEFINE_enum(
     "schedule",
     "cosine",
     ["constant", "cosine", "step"],
-    "Learning rate over time; step: a tenth after 50 % and again after 75 %.",
+    "Learning rate over time; step: a tenth after each of --drops.",
+)
+DROPS = flags.DEFINE_list(
+    "drops", ["0.5", "0.75"], "step: shares of the training after which it drops."
 )
 WARMUP_EPOCHS = flags.DEFINE_integer(
     "warmup_epochs", 0, "Epochs of linear rise to the learning rate.", lower_bound=0
@@ -106,10 +109,11 @@ def start(main):
     app.run(quiet)
 
 
-def carry_out(prepare, build, conclude, report):
+def carry_out(program, prepare, build, conclude, report):
     """Trains by every method of the run, concludes, and prints the report.
 
     Args:
+        program: Name of the runner, for its messages.
         prepare: Function that returns data, strategy and `Run`; its errors are the
             user's.
         build: Function `(method, data, strategy)` that returns a compiled model.
@@ -120,7 +124,7 @@ def carry_out(prepare, build, conclude, report):
     try:
         data, strategy, run = prepare()
     except (ValueError, ImportError, ConnectionError) as error:
-        sys.exit(f"{pathlib.Path(sys.argv[0]).stem}: {error}")
+        sys.exit(f"{program}: {error}")
     finished = RESUME.value and run.finished
     if not any(every_workers(int(finished), strategy)):
         trained = {}
@@ -149,8 +153,8 @@ def batch_size(default):
     return BATCH_SIZE.value or default
 
 
-def open_strategy():
-    """Returns the strategy of `--strategy`.
+def open_strategy(batch_size):
+    """Returns the strategy of `--strategy`, whose replicas share such a batch.
 
     Raises:
         ValueError: If its workers cannot share the batches evenly, or `TF_CONFIG` is
@@ -159,11 +163,10 @@ def open_strategy():
     """
     strategy = strategy_by_name(STRATEGY.value)
     replicas = strategy.num_replicas_in_sync
-    batch = BATCH_SIZE.value
-    if STRATEGY.value == "multi_worker" and batch and batch % replicas:
+    if STRATEGY.value == "multi_worker" and batch_size % replicas:
         raise ValueError(
             f"Expected --batch_size to be a multiple of the {replicas} replicas. "
-            f"Received: --batch_size={batch}"
+            f"Received: --batch_size={batch_size}"
         )
     return strategy
 
@@ -200,6 +203,7 @@ def optimizer(steps_per_epoch):
         peak=LEARNING_RATE.value,
         steps=updates(steps_per_epoch),
         warmup_steps=warmup_epochs * steps_per_epoch // ACCUMULATION.value,
+        drops=[float(share) for share in DROPS.value],
     )
     accumulation = ACCUMULATION.value if ACCUMULATION.value > 1 else None
     return SGDWithL2(

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_selfkd.supervision import Supervision
+from keras_selfkd.weights import fit_weight
 
 
 def check_data(dataset, model):
@@ -105,14 +106,13 @@ def with_class_weights(dataset, class_weight):
         found = tf.cast(labels, tf.int32)
         if found.shape.rank in (2, 4) and found.shape[-1] == 1:
             found = tf.squeeze(found, -1)
-        # All labels beyond the table take its last entry, 1.
-        known = tf.clip_by_value(found, 0, len(table) - 1)
+        # All labels that are not in the table take its last entry, 1.
+        other = (found < 0) | (found >= len(table))
+        known = tf.where(other, len(table) - 1, found)
         weights = tf.gather(tf.constant(table), known)
         if sample_weight is not None:
             given = tf.cast(sample_weight, weights.dtype)
-            if given.shape.rank == 1 < weights.shape.rank:
-                given = tf.reshape(given, (-1, 1, 1))
-            weights *= given
+            weights *= fit_weight(given, weights.shape.rank)
         return images, labels, weights
 
     return dataset.map(weigh, num_parallel_calls=tf.data.AUTOTUNE)

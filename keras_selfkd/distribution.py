@@ -4,6 +4,7 @@ The only file that touches private parts of Keras.
 """
 
 import contextlib
+import warnings
 
 import keras
 import tensorflow as tf
@@ -51,12 +52,15 @@ def mirrored_strategy():
     return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(count)])
 
 
-def check_strategy(student):
-    """Refuses strategies that cannot train, and a student of another strategy.
+def check_strategy(variables):
+    """Refuses strategies that cannot train, and variables of another strategy.
+
+    Args:
+        variables: List of those of the student and its method.
 
     Raises:
-        ValueError: under ParameterServerStrategy, or where the student was not built
-            in the strategy's scope that the model is built in.
+        ValueError: under ParameterServerStrategy, or where a variable was not built in
+            the strategy's scope that the model is built in.
     """
     strategy = tf.distribute.get_strategy()
     if isinstance(strategy, tf.distribute.ParameterServerStrategy):
@@ -71,14 +75,31 @@ def check_strategy(student):
         )
     plain = (tf.distribute.OneDeviceStrategy, type(None))
     mirrored = strategy if tf.distribute.has_strategy() else None
-    for variable in student.variables:
+    for variable in variables:
         own = getattr(variable.value, "distribute_strategy", None)
         if own is not (None if isinstance(mirrored, plain) else strategy):
             raise ValueError(
-                "Build the student and the SelfDistillationModel inside the same "
-                "`with strategy.scope():`. Received: student variable "
+                "Build the student, its method and the SelfDistillationModel inside "
+                "the same `with strategy.scope():`. Received: variable "
                 f"{variable.path!r} of {own}, current strategy {strategy}"
             )
+
+
+def check_compilation(jit_compile):
+    """Refuses XLA where it fails, warns where it is slow."""
+    if not jit_compile:
+        return
+    if tf.distribute.has_strategy():
+        raise ValueError(
+            "XLA does not work under tf.distribute in Keras 3. Compile with "
+            "`jit_compile=False`. Received: jit_compile=True"
+        )
+    if not tf.config.list_physical_devices("GPU"):
+        warnings.warn(
+            "jit_compile=True is several times slower on a CPU, because XLA has no "
+            "fast depthwise convolution there. Compile with `jit_compile=False`.",
+            stacklevel=2,
+        )
 
 
 def has_hooks():

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from keras_selfkd.plots import draw_picture, new_figure, save
+from keras_selfkd.plots import COLORS, draw_picture, new_figure, save
 
-# The first colours are those of `keras_selfkd.plots`, void pixels are white.
+# Void pixels are white.
 _COLORS = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442"),
-    *("#7F7F7F", "#8C564B", "#1B1B3A", "#98DF8A", "#9467BD", "#C49C94", "#17BECF"),
-    *("#BCBD22", "#FF9896", "#393B79", "#637939", "#843C39", "#DBDB8D", "#9EDAE5"),
+    *COLORS[:6],
+    *("#F0E442", "#7F7F7F", "#8C564B", "#1B1B3A", "#98DF8A", "#9467BD", "#C49C94"),
+    *("#17BECF", "#BCBD22", "#FF9896", "#393B79", "#637939", "#843C39", "#DBDB8D"),
 )
 
 

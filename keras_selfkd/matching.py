@@ -1,6 +1,7 @@
 """Comparing a student's taps with a teacher's maps, whoever the teacher is."""
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 
@@ -76,14 +77,53 @@ def compare(feature_loss, targets, taps, projections, valid):
 
 def resized_like(maps, reference):
     """Maps or dense logits, bilinearly brought to the size of others."""
-    if len(maps.shape) != 4 or maps.shape[1:3] == reference.shape[1:3]:
+    if len(maps.shape) != 4:
         return maps
-    return ops.image.resize(maps, reference.shape[1:3], interpolation="bilinear")
+    size = reference.shape[1:3]
+    if maps.shape[1:3] == size:
+        return maps
+    # Not Keras's: it takes no size that is only known in the step.
+    size = ops.shape(reference)[1:3] if None in tuple(size) else size
+    return ops.cast(tf.image.resize(maps, size), maps.dtype)
+
+
+def enlarged(logits, masks):
+    """Dense logits bilinearly enlarged to the size of the masks.
+
+    Raises:
+        ValueError: if the masks are smaller.
+    """
+    if len(logits.shape) == 4:
+        for size, least in zip(masks.shape[1:3], logits.shape[1:3], strict=True):
+            if size is not None and size < least:
+                raise ValueError(
+                    "Masks may be larger than the logits, not smaller. Received: masks "
+                    f"{tuple(masks.shape)}, logits {tuple(logits.shape)}"
+                )
+    return resized_like(logits, masks)
 
 
 def mask_at(valid, feature):
-    """A mask of pixels at a map's resolution; `None` stays `None`."""
+    """Where most of the pixels under a map's position are valid, as a mask.
+
+    `None`, for no void pixels, stays `None`.
+    """
     if valid is None:
         return None
-    shares = resized_like(ops.cast(valid, "float32")[..., None], feature)
-    return ops.squeeze(shares, -1) > 0.5
+    rows, columns = (
+        shares_of_pixels(size, cells)
+        for size, cells in zip(ops.shape(valid)[1:], feature.shape[1:3], strict=True)
+    )
+    valid = ops.cast(valid, "float32")
+    return ops.einsum("ih,bhw,jw->bij", rows, valid, columns) > 0.5
+
+
+def shares_of_pixels(size, cells):
+    """Which share of each cell each of `size` pixels is: `(cells, size)`."""
+    ends = ops.arange(1, cells + 1, dtype="float32") * (size / cells)
+    starts = ends - size / cells
+    pixels = ops.arange(size, dtype="float32")
+    common = ops.minimum(ends[:, None], pixels + 1) - ops.maximum(
+        starts[:, None], pixels
+    )
+    return ops.maximum(common, 0.0) * (cells / size)

@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_selfkd.mixing import Mixing
+
 
 class Outputs(NamedTuple):
     """What a network says about a batch.
@@ -59,6 +61,11 @@ class Method(keras.layers.Layer):
 
     def __init__(self, mixing=None, **kwargs):
         super().__init__(**kwargs)
+        if not isinstance(mixing, (Mixing, type(None))):
+            raise ValueError(
+                "Expected mixing to be an object such as `Mixup(0.2)` or `CutMix()`. "
+                f"Received: mixing={mixing!r}"
+            )
         self.mixing = mixing
 
     def attach(self, student, outputs):

@@ -6,6 +6,8 @@ import statistics
 import keras
 from keras import ops
 
+from keras_selfkd.weights import fit_weight
+
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
 class ExpectedCalibrationError(keras.metrics.Metric):
@@ -123,8 +125,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
 class PixelAccuracy(keras.metrics.SparseCategoricalAccuracy):
     """Share of the pixels whose largest logit is their label's, void ones left out.
 
-    For masks `(batch, height, width)` or `(batch, height, width, 1)`. The mean
-    intersection over union is Keras's own: `keras.metrics.MeanIoU(num_classes,
+    For masks `(batch, height, width)`, `(batch, height, width, 1)` or one-hot. The
+    mean intersection over union is Keras's own: `keras.metrics.MeanIoU(num_classes,
     ignore_class=255, sparse_y_pred=False)`.
 
     Args:
@@ -147,17 +149,17 @@ class PixelAccuracy(keras.metrics.SparseCategoricalAccuracy):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds the pixels of a batch, weighted by `sample_weight`."""
-        labels = ops.convert_to_tensor(y_true)
-        labels = ops.squeeze(labels, -1) if len(labels.shape) == 4 else labels
+        outputs = ops.convert_to_tensor(y_pred)
+        if outputs.shape[-1] == 1:  # Binary: the two classes have the logits 0 and z.
+            outputs = ops.concatenate([ops.zeros_like(outputs), outputs], axis=-1)
+        labels = _integer_labels(ops.convert_to_tensor(y_true), outputs)
         weight = ops.ones_like(labels, dtype=self.dtype)
         if sample_weight is not None:
             given = ops.cast(sample_weight, self.dtype)
-            if len(given.shape) in (2, 4) and given.shape[-1] == 1:
-                given = ops.squeeze(given, -1)
-            weight *= given[:, None, None] if len(given.shape) == 1 else given
+            weight *= fit_weight(given, len(labels.shape))
         if self.ignore_class is not None:
             weight = ops.where(labels == self.ignore_class, 0.0, weight)
-        super().update_state(labels, y_pred, sample_weight=weight)
+        super().update_state(labels, outputs, sample_weight=weight)
 
     def get_config(self):
         """Returns the constructor's arguments."""

@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_selfkd.weights import fit_weight, per_pixel
+
 _QUANTILES = 4096
 
 
@@ -181,7 +183,8 @@ class CutMix(Mixing):
         if batch["valid"] is not None:
             mixed["valid"] = cut(ops.convert_to_tensor(batch["valid"]))
         if batch["sample_weight"] is not None:
-            mixed["sample_weight"] = cut(per_pixel(batch["sample_weight"], labels))
+            weight = as_float(batch["sample_weight"])
+            mixed["sample_weight"] = cut(per_pixel(weight, labels))
         return mixed
 
 
@@ -201,24 +204,13 @@ def both_labels(batch, order, share):
         part = ops.broadcast_to(share, ops.shape(order))
     else:
         weight = as_float(batch["sample_weight"])
-        if weight.ndim == 4 or (weight.ndim == 2 and weight.shape[-1] == 1):
-            weight = ops.squeeze(weight, -1)
+        weight = fit_weight(weight, 3 if weight.ndim > 2 else 1)
         share = ops.cast(share, weight.dtype)
         own = share * weight
         mixed["sample_weight"] = own + (1 - share) * ops.take(weight, order, axis=0)
         part = ops.divide_no_nan(own, mixed["sample_weight"])
     partner = ops.take(labels, order, axis=0)
     return {**mixed, "y": MixedLabels(labels, partner, part)}
-
-
-def per_pixel(weight, masks):
-    """Weights `(batch, height, width)` from those of examples or pixels."""
-    weight = as_float(weight)
-    if weight.ndim in (2, 4):
-        weight = ops.squeeze(weight, -1)
-    if weight.ndim == 1:
-        weight = weight[:, None, None]
-    return ops.broadcast_to(weight, ops.shape(masks)[:3])
 
 
 def box_at(size, drawn):

@@ -1,7 +1,6 @@
 """The training step of every method."""
 
 import contextlib
-import warnings
 
 import keras
 import tensorflow as tf
@@ -9,9 +8,10 @@ from keras import ops
 
 from keras_selfkd import distribution, replicas
 from keras_selfkd.graph import like_inputs
-from keras_selfkd.matching import resized_like
+from keras_selfkd.matching import enlarged
 from keras_selfkd.mixing import MixedLabels
-from keras_selfkd.supervision import Supervision
+from keras_selfkd.networks import is_dense
+from keras_selfkd.supervision import Supervision, at_size_of
 from keras_selfkd.taps import Tapped
 
 
@@ -59,7 +59,7 @@ class SelfDistillationModel(distribution.ReplicatedModel):
     """
 
     def __init__(self, student, method, taps=None, **kwargs):
-        distribution.check_strategy(student)
+        distribution.check_strategy([*student.variables, *method.variables])
         tapped = Tapped(student, taps, method.minimum_taps)
         kwargs.setdefault("dtype", tapped.dtype_policy)
         # The student casts its own inputs; an image cast twice loses precision.
@@ -85,6 +85,16 @@ class SelfDistillationModel(distribution.ReplicatedModel):
     def _student(self, images, training):
         return self.student(like_inputs(self.student, images), training=training)
 
+    def fit(self, *args, class_weight=None, **kwargs):
+        """Keras's own, but refuses class weights of masks, which Keras mistakes."""
+        if class_weight is not None and is_dense(self._tapped.symbolic.logits):
+            raise ValueError(
+                "Keras's `class_weight` does not know masks. Map the data with "
+                "`keras_selfkd.with_class_weights(dataset, class_weight)` instead. "
+                f"Received: class_weight={class_weight}"
+            )
+        return super().fit(*args, class_weight=class_weight, **kwargs)
+
     def export(self, filepath, *args, **kwargs):
         """Exports the student alone; arguments as in `keras.Model.export`."""
         return self.student.export(filepath, *args, **kwargs)
@@ -95,14 +105,14 @@ class SelfDistillationModel(distribution.ReplicatedModel):
 
     def train_step(self, data):
         supervision = Supervision(self.loss)
-        check_compilation(self.jit_compile)
+        distribution.check_compilation(self.jit_compile)
         data, share = self._checked_batch(data, supervision)
         before = [tf.convert_to_tensor(v.value) for v in self.non_trainable_variables]
         with replicas.seeds_of_this_replica(self._seed_states()):
             batch = self.method.prepare(dict(data))
             with tf.GradientTape() as tape:
                 student = self._tapped(batch["x"], training=True)
-                logits = resized_like(student.logits, data["y"])
+                logits = enlarged(student.logits, data["y"])
                 student = student._replace(logits=logits)
                 terms = self.method.loss_terms(student, batch, supervision)
                 terms = {
@@ -139,15 +149,13 @@ class SelfDistillationModel(distribution.ReplicatedModel):
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
         """Keras's own, of logits as large as the masks, and always a scalar."""
-        if y is not None:
-            y_pred = resized_like(y_pred, y)
+        y_pred, sample_weight = at_size_of(y, y_pred, sample_weight)
         # A replica without examples has no mean: its sum is 0.
         return ops.sum(super().compute_loss(x, y, y_pred, sample_weight, training))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Keras's own, of logits as large as the masks."""
-        if y is not None:
-            y_pred = resized_like(y_pred, y)
+        y_pred, sample_weight = at_size_of(y, y_pred, sample_weight)
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def get_metrics_result(self):
@@ -264,20 +272,3 @@ def dtype_policy(policy):
         yield
     finally:
         keras.config.set_dtype_policy(previous)
-
-
-def check_compilation(jit_compile):
-    """Refuses XLA where it fails, warns where it is slow."""
-    if not jit_compile:
-        return
-    if tf.distribute.has_strategy():
-        raise ValueError(
-            "XLA does not work under tf.distribute in Keras 3. Compile with "
-            "`jit_compile=False`. Received: jit_compile=True"
-        )
-    if not tf.config.list_physical_devices("GPU"):
-        warnings.warn(
-            "jit_compile=True is several times slower on a CPU, because XLA has no "
-            "fast depthwise convolution there. Compile with `jit_compile=False`.",
-            stacklevel=2,
-        )

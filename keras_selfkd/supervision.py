@@ -6,9 +6,11 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_selfkd.matching import enlarged
 from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.networks import is_dense
 from keras_selfkd.replicas import replica_count, sum_over_replicas
+from keras_selfkd.weights import fit_weight, per_pixel
 
 
 class Supervision:
@@ -49,6 +51,12 @@ class Supervision:
     def __call__(self, y, logits):
         if isinstance(y, MixedLabels):
             own, partner = self(y.own, logits), self(y.partner, logits)
+            if not own.shape.rank:
+                raise ValueError(
+                    "Mixing needs a compiled loss with a value for each example or "
+                    "pixel, such as SparseCategoricalCrossentropy. Received: one value "
+                    f"for the batch from {self.per_example!r}"
+                )
             share = fit_weight(ops.cast(y.share, own.dtype), own.shape.rank)
             return share * own + (1.0 - share) * partner
         # As `Loss.__call__` does: labels and logits in the loss's dtype.
@@ -87,7 +95,8 @@ class Supervision:
                 f" for this loss and logits {tuple(logits.shape)}. Received: y with "
                 f"shape {tuple(y.shape)}. Integer labels need "
                 "SparseCategoricalCrossentropy, one-hot labels "
-                "CategoricalCrossentropy. Masks may be larger than the logits."
+                "CategoricalCrossentropy. Masks may be larger than the logits; those "
+                "of a binary student need a last axis, `masks[..., None]`."
             )
         return self._in_range(y, logits.shape[-1]) if self.is_sparse else []
 
@@ -97,7 +106,7 @@ class Supervision:
             return False
         fits = shape[2:] in (expected[2:], (*expected[2:], 1))
         return fits and all(
-            size and size >= least
+            size is None or size >= least
             for size, least in zip(shape[:2], expected[:2], strict=True)
         )
 
@@ -147,22 +156,13 @@ class Supervision:
         return ops.divide_no_nan(total, sum_over_replicas(ops.sum(counted)))
 
 
-def fit_weight(weight, rank):
-    """Sample weights that broadcast against a loss of 1 (example) or 3 (pixel) axes."""
-    if weight.shape.rank in (2, 4) and weight.shape[-1] == 1:
-        weight = ops.squeeze(weight, -1)
-    if weight.shape.rank == 3 and rank == 1:
-        return ops.mean(weight, axis=(1, 2))
-    if weight.shape.rank == 1 and rank == 3:
-        return weight[:, None, None]
-    if weight.shape.rank != rank:
-        raise ValueError(
-            "Expected sample weights (batch,), or (batch, height, width) for pixels. "
-            "For class weights of masks map the data with "
-            "`keras_selfkd.data.with_class_weights`. "
-            f"Received: sample_weight with shape {tuple(weight.shape)}"
-        )
-    return weight
+def at_size_of(masks, logits, sample_weight):
+    """Dense logits and their weights, one for each pixel of the masks."""
+    if masks is None or not is_dense(logits):
+        return logits, sample_weight
+    if sample_weight is not None:
+        sample_weight = per_pixel(sample_weight, masks)
+    return enlarged(logits, masks), sample_weight
 
 
 def from_logits_argument(loss):

@@ -32,33 +32,37 @@ class Tapped:
             logits output.
         taps: List of layer paths, fine to coarse, or `None` for the default taps.
         minimum: Integer, the number of taps that the method needs.
+        role: What messages call it. Defaults to "student".
+        logits: Boolean, whether its output must be logits. Defaults to True.
 
     Raises:
         ValueError: if the student's graph cannot be read, its output is not
             logits, it has too few maps, or a tap is unknown.
     """
 
-    def __init__(self, student, taps=None, minimum=0):
-        check_student(student)
+    def __init__(self, student, taps=None, minimum=0, role="student", logits=True):
+        check_student(student, role)
         inputs = keras.Input(
             batch_shape=student.inputs[0].shape, dtype=student.inputs[0].dtype
         )
         calls = []
-        logits = run_layers(student, inputs, calls)
-        check_calls(calls, logits, student.name)
+        output = run_layers(student, inputs, calls)
+        check_calls(calls)
+        if logits:
+            check_logits(calls, output, role, student.name)
         if taps is None:
-            taps = default_taps(calls, logits) if minimum else []
+            taps = default_taps(calls, output) if minimum else []
         if len(taps) < minimum:
             raise ValueError(
                 f"Expected at least {minimum} taps (feature maps of different sizes). "
-                f"Received: taps={list(taps)} for student={student.name!r}. Name the "
+                f"Received: taps={list(taps)} for {role}={student.name!r}. Name the "
                 "layers to read with `taps=[...]`, fine to coarse; its maps are: "
                 f"{', '.join(map_paths(calls)) or 'none'}."
             )
         self.names = list(taps)
         features = [map_at(path, calls) for path in self.names]
         check_order(self.names, features)
-        self.symbolic = Outputs(logits, features, embedding_of(calls, logits))
+        self.symbolic = Outputs(output, features, embedding_of(calls, output))
         self.model = keras.Model(inputs, self.symbolic.tensors())
         kernels = (call.layer for call in calls if call.has_kernel)
         self.dtype_policy = next(kernels, student).dtype_policy
@@ -69,43 +73,47 @@ class Tapped:
         return self.symbolic.pack(keras.tree.flatten(tensors))
 
 
-def check_student(student):
-    """Refuses a student whose graph cannot be read, naming the remedy."""
+def check_student(student, role="student"):
+    """Refuses a network whose graph cannot be read, naming the remedy."""
     if not has_graph(student):
         raise ValueError(
-            "The student must be a functional or a built Sequential model, because "
+            f"The {role} must be a functional or a built Sequential model, because "
             "feature maps are read from its graph. Build it as `keras.Model(inputs, "
-            f"outputs)`. Received: student={student!r}"
+            f"outputs)`. Received: {role}={student!r}"
         )
     if len(student.inputs) != 1 or len(student.outputs) != 1:
         raise ValueError(
-            "The student must have one image input and one logits output. Received: "
-            f"student={student.name!r} with {len(student.inputs)} inputs and "
+            f"The {role} must have one image input and one logits output. Received: "
+            f"{role}={student.name!r} with {len(student.inputs)} inputs and "
             f"{len(student.outputs)} outputs"
         )
     shape = student.inputs[0].shape
     if len(shape) == 4 and None in shape[1:]:
         raise ValueError(
-            "The student's input size must be known, because the self-teacher's "
-            "pyramid is built for it. Build the student with a full "
+            f"The {role}'s input size must be known, because the self-teacher's "
+            f"pyramid is built for it. Build the {role} with a full "
             f"`input_shape=(height, width, channels)`. Received: input shape {shape}"
         )
 
 
-def check_calls(calls, logits, name):
-    """Refuses channels-first layers, and outputs that are not logits."""
+def check_calls(calls):
+    """Refuses channels-first layers."""
     for call in calls:
         if getattr(call.layer, "data_format", None) == "channels_first":
             raise ValueError(
-                "The student must be channels_last (batch, height, width, channels). "
+                "All layers must be channels_last (batch, height, width, channels). "
                 f"Received: layer {call.path!r} with data_format='channels_first'"
             )
-    activation = output_activation(used_calls(calls, logits))
+
+
+def check_logits(calls, output, role, name):
+    """Refuses outputs that are not logits."""
+    activation = output_activation(used_calls(calls, output))
     if activation:
         raise ValueError(
-            f"The student must output logits, but it ends in a {activation}. Build it "
+            f"The {role} must output logits, but it ends in a {activation}. Build it "
             "with `classifier_activation=None` (or without the last activation) and "
-            f"a loss with `from_logits=True`. Received: student={name!r}"
+            f"a loss with `from_logits=True`. Received: {role}={name!r}"
         )
 
 
@@ -223,8 +231,9 @@ def upward_taps(calls, head):
     for cut in clean_cuts_from(calls[smallest], calls[smallest + 1 :]):
         if id(cut.output) not in counted:
             continue
-        if stages and area(cut.output) <= 1.6 * area(stages[-1].output):
-            stages[-1] = cut
-        else:
+        last = area(stages[-1].output) if stages else 0
+        if area(cut.output) > 1.6 * last:
             stages.append(cut)
+        elif area(cut.output) >= last:
+            stages[-1] = cut
     return stages[::-1]

@@ -5,6 +5,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import pytest
 import tensorflow as tf
+from matplotlib.figure import Figure
 
 # Two logical devices stand in for two GPUs; only before TensorFlow starts.
 tf.config.set_logical_device_configuration(
@@ -34,3 +35,16 @@ def double():
     yield
     keras.config.set_floatx("float32")
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that were saved, to look into."""
+    saved, savefig = [], Figure.savefig
+
+    def remember(figure, *args, **kwargs):
+        saved.append(figure)
+        savefig(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", remember)
+    return saved

@@ -48,6 +48,7 @@ CONDITIONS = {
         weighted=True, reduction="mean_with_sample_weight"
     ),
     "ignore_class, most void on one replica": Condition(void=True),
+    "ignore_class and sample weights": Condition(void=True, weighted=True),
     "uneven last batch": Condition(examples=21),
     "an empty replica (last batch of 1)": Condition(examples=17),
     "loss summed, an empty replica": Condition(

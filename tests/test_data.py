@@ -88,6 +88,18 @@ def test_class_weights_reach_the_loss_of_masks():
     np.testing.assert_allclose(losses, [np.log(4), share * np.log(4)], rtol=1e-4)
 
 
+def test_given_weights_of_any_form_are_multiplied():
+    masks = np.array([[[0, -1], [1, 255]], [[1, 1], [0, 0]]])
+    table = {0: 2.0, 1: 3.0}
+    expected = np.array([[[2.0, 1.0], [3.0, 1.0]], [[3.0, 3.0], [2.0, 2.0]]])
+    for shape in ((2,), (2, 1), (2, 2, 2), (2, 2, 2, 1)):
+        given = np.random.default_rng(0).random(shape).astype("float32")
+        data = tf.data.Dataset.from_tensors((tf.zeros((2, 2, 2, 1)), masks, given))
+        ((_, _, weights),) = with_class_weights(data, table)
+        factor = given.reshape(2, 1, 1) if given.size == 2 else given.reshape(2, 2, 2)
+        np.testing.assert_allclose(weights, expected * factor, rtol=1e-6)
+
+
 @pytest.mark.parametrize("class_weight", [{}, {-1: 2.0}])
 def test_error_class_weights(class_weight):
     data = tf.data.Dataset.from_tensors((tf.zeros((1, 2, 2, 1)), [0]))

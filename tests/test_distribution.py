@@ -243,4 +243,4 @@ def test_error_parameter_server(monkeypatch):
     servers = object.__new__(tf.distribute.ParameterServerStrategy)
     monkeypatch.setattr(tf.distribute, "get_strategy", lambda: servers)
     with pytest.raises(ValueError, match="does not support ParameterServerStrategy"):
-        distribution.check_strategy(None)
+        distribution.check_strategy([])

@@ -1,23 +1,10 @@
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from keras_selfkd.mask_plots import colored, plot_masks
 
 NAMES = ["sky", "road", "car"]
-
-
-@pytest.fixture
-def figures(monkeypatch):
-    saved, savefig = [], Figure.savefig
-
-    def remember(figure, *args, **kwargs):
-        saved.append(figure)
-        savefig(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", remember)
-    return saved
 
 
 def arrays(count=2):

@@ -52,3 +52,15 @@ def test_a_map_position_is_valid_where_most_of_it_is():
     expected = [[[False, True], [True, True]]]
     np.testing.assert_array_equal(mask_at(valid, maps(1, 2, 2, 1)), expected)
     assert mask_at(None, maps(1, 2, 2, 1)) is None
+
+
+@pytest.mark.parametrize("cells", [(2, 2), (3, 5), (16, 12)])
+def test_a_cells_share_of_valid_pixels_restated_in_numpy(cells):
+    """By enlarging each pixel until cells and pixels have common borders."""
+    valid = np.random.default_rng(0).random((2, 16, 12)) < 0.5
+    large = valid.repeat(cells[0], 1).repeat(cells[1], 2)
+    shares = large.reshape(2, cells[0], 16, cells[1], 12).mean((2, 4))
+    found = mask_at(valid, maps(1, *cells, 1))
+    clear = np.abs(shares - 0.5) > 1e-3
+    np.testing.assert_array_equal(np.array(found)[clear], (shares > 0.5)[clear])
+    assert clear.mean() > 0.7

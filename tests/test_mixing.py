@@ -189,35 +189,61 @@ def test_uint8_images_and_dynamic_batches(create):
     )
 
 
+class Remembering(Mixup):
+    """Mixup that keeps each replica's last share."""
+
+    def __init__(self):
+        super().__init__(1.0)
+        self.last = tf.Variable(
+            0.0,
+            trainable=False,
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.NONE,
+        )
+
+    def draw(self, count):
+        drawn = super().draw(count)
+        self.last.assign(drawn.share)
+        return drawn
+
+
 def test_replicas_draw_differently_and_the_same_in_each_run(two_replicas):
-    def draws():
+    def shares_of_a_training():
         keras.utils.clear_session()
         keras.utils.set_random_seed(3)
         with two_replicas.scope():
-            model = SelfDistillationModel(
-                toys.classifier(), Supervised(mixing=Mixup(1.0))
-            )
+            mixing = Remembering()
+            model = SelfDistillationModel(toys.classifier(), Supervised(mixing=mixing))
             model.compile("sgd", toys.cross_entropy())
-        seen = []
-        apply = model.method.mixing.apply
+        model.fit(*toys.class_data(8), batch_size=8, verbose=0)
+        values = two_replicas.experimental_local_results(mixing.last)
+        return [float(value) for value in values]
 
-        def recorded(batch, drawn):
-            seen.append(drawn.share)
-            return apply(batch, drawn)
-
-        model.method.mixing.apply = recorded
-        from keras_selfkd import replicas
-
-        def step():
-            with replicas.seeds_of_this_replica(model._seed_states()):
-                return model.method.mixing.draw(4).share
-
-        values = two_replicas.run(tf.function(step))
-        return [float(v) for v in two_replicas.experimental_local_results(values)]
-
-    first, second = draws(), draws()
+    first, second = shares_of_a_training(), shares_of_a_training()
     assert first[0] != first[1]
     assert first == second
+
+
+def test_error_mixing_built_outside_of_the_strategy(two_replicas):
+    mixing = Mixup()
+    with two_replicas.scope(), pytest.raises(ValueError, match=r"strategy.scope\(\)"):
+        SelfDistillationModel(toys.classifier(), Supervised(mixing=mixing))
+
+
+@pytest.mark.parametrize("mixing", [Mixup, 0.2, "mixup"])
+def test_error_mixing_that_is_none(mixing):
+    with pytest.raises(ValueError, match="Expected mixing to be an object"):
+        Supervised(mixing=mixing)
+
+
+def test_error_a_loss_of_the_whole_batch():
+    images, labels = toys.class_data(4)
+    model = SelfDistillationModel(toys.classifier(), Supervised(mixing=Mixup()))
+    loss = keras.losses.Dice(axis=(0, 1))
+    model.compile("sgd", loss)
+    one_hot = np.eye(toys.CLASSES, dtype="float32")[labels]
+    with pytest.raises(ValueError, match="Mixing needs a compiled loss with a value"):
+        model.fit(images, one_hot, verbose=0)
 
 
 class Fixed(Mixup):
@@ -227,20 +253,42 @@ class Fixed(Mixup):
         return Drawn(ops.convert_to_tensor([1, 2, 3, 0]), 0.7)
 
 
+class FixedCut(CutMix):
+    def draw(self, count):
+        return Drawn(ops.convert_to_tensor([1, 2, 3, 0]), 0.7, (0.3, 0.6))
+
+
 @pytest.mark.usefixtures("double")
-def test_two_replicas_with_equal_halves_train_as_one_on_that_half(two_replicas):
-    images, labels = toys.class_data(4)
+@pytest.mark.parametrize("kind", ["class", "pixel"])
+@pytest.mark.parametrize("create", [Fixed, FixedCut])
+def test_two_replicas_with_equal_halves_train_as_one_on_that_half(
+    two_replicas, create, kind
+):
+    pixels = kind == "pixel"
+    images, labels = (toys.pixel_data if pixels else toys.class_data)(4)
+    if pixels:
+        labels[:2, :5] = 255
+    weight = np.array([0.5, 1.0, 2.0, 0.0], "float32")
     weights = []
     for strategy, repeats in ((tf.distribute.get_strategy(), 1), (two_replicas, 2)):
         keras.utils.clear_session()
         keras.utils.set_random_seed(0)
         with strategy.scope():
-            student = toys.classifier(batch_norm=False)
-            model = SelfDistillationModel(student, FRSKD(width=1, mixing=Fixed()))
-            model.compile(keras.optimizers.SGD(0.05), toys.cross_entropy())
-        data = np.tile(images, (repeats, 1, 1, 1)), np.tile(labels, repeats)
+            student = toys.segmenter if pixels else toys.classifier
+            method = FRSKD(width=1, mixing=create())
+            model = SelfDistillationModel(student(batch_norm=False), method)
+            ignore = {"ignore_class": 255} if pixels else {}
+            loss = toys.cross_entropy(**ignore)
+            model.compile(keras.optimizers.SGD(0.05), loss)
+        data = [np.concatenate([a] * repeats) for a in (images, labels, weight)]
         for _ in range(3):
-            model.fit(*data, batch_size=4 * repeats, shuffle=False, verbose=0)
+            model.fit(
+                *data[:2],
+                sample_weight=data[2],
+                batch_size=4 * repeats,
+                shuffle=False,
+                verbose=0,
+            )
         weights.append([v.numpy() for v in model.trainable_variables])
     for one, other in zip(*weights, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-7)

@@ -56,7 +56,7 @@ def enlarged(masks):
 
 
 @METHODS
-def test_a_batch_that_is_all_void_changes_nothing(create):
+def test_a_batch_that_is_all_void_adds_nothing_to_terms_and_gradients(create):
     model = build(create)
     images, masks = toys.pixel_data(8)
     before = [weight.numpy() for weight in model.trainable_weights]
@@ -192,11 +192,110 @@ def test_whole_masks_of_floats_are_taken():
     assert np.isfinite(history["loss"][0])
 
 
-def test_error_class_weights_of_masks_name_the_remedy():
+@pytest.mark.parametrize("form", ["arrays", "dataset", "last axis"])
+def test_error_class_weights_of_masks_name_the_remedy(form):
     images, masks = toys.pixel_data(4)
-    data = tf.data.Dataset.from_tensors((images, masks))
-    with pytest.raises(ValueError, match="class_weight"):
-        build(Supervised).fit(data, class_weight={0: 2.0}, shuffle=False, verbose=0)
+    data = images, masks
+    if form != "arrays":
+        masks = masks[..., None] if form == "last axis" else masks
+        data = (tf.data.Dataset.from_tensors((images, masks)),)
+    with pytest.raises(ValueError, match="with_class_weights"):
+        build(Supervised).fit(*data, class_weight={0: 2.0}, shuffle=False, verbose=0)
+
+
+@pytest.mark.parametrize("shape", [(8,), (8, 1), (8, 16, 16), (8, 16, 16, 1)])
+def test_weights_of_examples_and_pixels_in_fit_and_evaluate(shape):
+    images, masks = toys.pixel_data(8)
+    weight = np.random.default_rng(0).random(shape).astype("float32")
+    model = SelfDistillationModel(toys.segmenter(), Supervised())
+    iou = keras.metrics.MeanIoU(
+        toys.CLASSES, name="iou", sparse_y_pred=False, dtype="float32"
+    )
+    model.compile(
+        keras.optimizers.SGD(0.0),
+        toys.cross_entropy(),
+        weighted_metrics=[iou, PixelAccuracy()],
+    )
+    logits = model.predict(images, verbose=0)
+    flat = np.broadcast_to(
+        weight.reshape(8, -1) if len(shape) < 3 else weight.reshape(8, 256), (8, 256)
+    ).reshape(8, 16, 16)
+    losses = toys.cross_entropy(reduction=None)(masks, logits)
+    right = logits.argmax(-1) == masks
+    for split in ("evaluate", "validation"):
+        if split == "evaluate":
+            logs = model.evaluate(
+                images, masks, sample_weight=weight, return_dict=True, verbose=0
+            )
+        else:
+            history = model.fit(
+                images,
+                masks,
+                sample_weight=weight,
+                batch_size=8,
+                validation_data=(images, masks, weight),
+                verbose=0,
+            ).history
+            logs = {
+                name.removeprefix("val_"): values[0]
+                for name, values in history.items()
+                if name.startswith("val_")
+            }
+            assert np.isfinite(history["iou"][0])
+            assert "pixel_accuracy" in history
+            # BatchNorm's averages have moved.
+            logits = model.predict(images, verbose=0)
+            losses = toys.cross_entropy(reduction=None)(masks, logits)
+            right = logits.argmax(-1) == masks
+        assert logs["loss"] == pytest.approx(np.mean(flat * losses), rel=1e-4)
+        accuracy = (flat * right).sum() / flat.sum()
+        assert logs["pixel_accuracy"] == pytest.approx(accuracy, rel=1e-4)
+
+
+def test_masks_of_unknown_size():
+    images, masks = toys.pixel_data(8)
+
+    def unknown(images, masks):
+        shape = (None, None, None)
+        return images, tf.compat.v1.placeholder_with_default(masks, shape)
+
+    data = tf.data.Dataset.from_tensors((images, masks)).map(unknown)
+    assert data.element_spec[1].shape.as_list() == [None, None, None]
+    model = build(Supervised, small_segmenter())
+    logs = model.fit(data, shuffle=False, verbose=0).history
+    assert np.isfinite(logs["loss"][0])
+    evaluated = model.evaluate(data, return_dict=True, verbose=0)
+    known = model.evaluate(images, masks, return_dict=True, verbose=0)
+    assert evaluated["loss"] == pytest.approx(known["loss"], rel=1e-5)
+
+
+def test_binary_students_of_pixels():
+    images, masks = toys.pixel_data(8)
+    masks = (masks > 0).astype("int32")[..., None]
+    student = toys.segmenter()
+    decoded = student.get_layer("full").output
+    binary = keras.Model(student.input, keras.layers.Conv2D(1, 1)(decoded))
+    model = SelfDistillationModel(binary, FRSKD(width=1, depth=1))
+    model.compile(
+        keras.optimizers.Adam(0.01),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+        metrics=[PixelAccuracy()],
+    )
+    history = model.fit(images, masks, epochs=5, verbose=0).history
+    assert np.all(np.isfinite(history["loss"]))
+    logits = model.predict(images, verbose=0)
+    logits -= np.median(logits)
+    metric = PixelAccuracy()
+    metric.update_state(masks, logits)
+    assert float(metric.result()) == pytest.approx(np.mean((logits > 0) == masks))
+    with pytest.raises(ValueError, match=r"masks\[..., None\]"):
+        model.fit(images, masks[..., 0], verbose=0)
+
+
+def test_error_evaluating_on_masks_smaller_than_the_logits():
+    images, masks = toys.pixel_data(4)
+    with pytest.raises(ValueError, match="Masks may be larger than the logits, not"):
+        build(Supervised).evaluate(images, masks[:, ::2, ::2], verbose=0)
 
 
 def test_error_weights_of_another_shape():

@@ -23,19 +23,6 @@ HISTORIES = {
 
 
 @pytest.fixture
-def figures(monkeypatch):
-    """The figures that were saved, to look into."""
-    saved, savefig = [], Figure.savefig
-
-    def remember(figure, *args, **kwargs):
-        saved.append(figure)
-        savefig(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", remember)
-    return saved
-
-
-@pytest.fixture
 def path(tmp_path):
     return tmp_path / "pictures" / "plot.png"
 

@@ -296,3 +296,11 @@ def test_error_channels_first():
     x = layers.Conv2D(4, 3, data_format="channels_first", name="conv")(images)
     student = keras.Model(images, layers.Dense(3)(layers.Flatten()(x)))
     assert "layer 'conv' with data_format='channels_first'" in error(student)
+
+
+def test_a_decoder_that_shrinks_again_keeps_its_rising_maps():
+    student = toys.segmenter()
+    smaller = keras.layers.AveragePooling2D(2)(student.get_layer("decoded2").output)
+    logits = keras.layers.Conv2D(3, 1)(smaller)
+    tapped = Tapped(keras.Model(student.input, logits), minimum=2)
+    assert tapped.names == ["decoded2", "decoded1", "out3"]

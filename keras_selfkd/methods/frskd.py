@@ -19,7 +19,7 @@ class FRSKD(Method):
 
     Args:
         soft_label_weight: Float or `LearningRateSchedule`, weight of the soft labels
-            (alpha). Defaults to 2, the paper's for CIFAR-100.
+            (alpha); 0 leaves them out. Defaults to 2, the paper's for CIFAR-100.
         feature_weight: Float or schedule, weight of the feature loss (beta), or
             `None` for the feature loss's own default (attention transfer: 100).
         temperature: Float above 0, of the soft labels (T). Defaults to 4.
@@ -83,12 +83,10 @@ class FRSKD(Method):
 
     @property
     def loss_weights(self):
-        return {
-            "task": 1.0,
-            "teacher_task": 1.0,
-            "soft_label": self.soft_label_weight,
-            "feature": self.feature_weight,
-        }
+        weights = {"task": 1.0, "teacher_task": 1.0, "feature": self.feature_weight}
+        if self.soft_label_weight != 0:
+            weights["soft_label"] = self.soft_label_weight
+        return weights
 
     def attach(self, student, outputs):
         super().attach(student, outputs)
@@ -102,9 +100,11 @@ class FRSKD(Method):
             sync=replica_count() > 1,
         )
         _, *refined = self.self_teacher.outputs
-        self.projections = matching.projections(
-            self.feature_loss, refined, outputs.features
-        )
+        self.match(refined, outputs.features)
+
+    def match(self, targets, taps):
+        """Creates what brings the student's taps to a teacher's channels."""
+        self.projections = matching.projections(self.feature_loss, targets, taps)
 
     def loss_terms(self, student, batch, supervise):
         # The taps are not detached: the teacher's own loss also trains the student.
@@ -113,15 +113,23 @@ class FRSKD(Method):
         return {
             "task": supervise(batch["y"], student.logits),
             "teacher_task": supervise(batch["y"], logits),
-            "soft_label": soft_label(logits, student.logits, self.temperature),
+            **self.distillation(logits, refined, student, batch),
+        }
+
+    def distillation(self, logits, targets, student, batch):
+        """The terms in which a teacher's logits and maps teach the student."""
+        terms = {
             "feature": matching.compare(
                 self.feature_loss,
-                refined,
+                targets,
                 student.features,
                 self.projections,
                 batch["valid"],
-            ),
+            )
         }
+        if self.soft_label_weight != 0:
+            terms["soft_label"] = soft_label(logits, student.logits, self.temperature)
+        return terms
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object

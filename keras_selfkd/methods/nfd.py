@@ -2,16 +2,15 @@
 
 import keras
 
-from keras_selfkd import matching, networks
-from keras_selfkd.distribution import check_strategy
-from keras_selfkd.losses import normalized_mse, soft_label
+from keras_selfkd import matching
+from keras_selfkd.losses import normalized_mse
 from keras_selfkd.method import Method
-from keras_selfkd.replicas import replica_count
+from keras_selfkd.methods.frskd import FRSKD
 from keras_selfkd.taps import Tapped
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
-class NFD(Method):
+class NFD(FRSKD):
     """Normalised feature distillation, from a self-teacher or from a trained teacher.
 
     `CE(y, z_s) + gamma sum_i mean((N(T_i) - N(F_i))^2)`, where `N` gives each map of
@@ -33,7 +32,7 @@ class NFD(Method):
         feature_weight: Float or `LearningRateSchedule` (gamma), or `None` for
             `normalized_mse`'s own default.
         soft_label_weight: Float or schedule; 0 leaves out the soft labels. Defaults to
-            0, the paper's. Other weights need a teacher with the student's classes.
+            0, the paper's.
         temperature: Float above 0, of the soft labels. Defaults to 1.
         width: Integer, the self-teacher's channels as a multiple of each tap's.
         depth: Integer, the self-teacher's convolutions after each fusion.
@@ -43,7 +42,7 @@ class NFD(Method):
 
     Raises:
         ValueError: for a teacher that takes other images, has other taps than the
-            student, or, for soft labels, other classes.
+            student, weights in common with it, or, for soft labels, other classes.
 
     Example:
 
@@ -69,60 +68,49 @@ class NFD(Method):
         channels=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(
+            soft_label_weight=soft_label_weight,
+            feature_weight=feature_weight,
+            temperature=temperature,
+            feature_loss=normalized_mse,
+            width=width,
+            depth=depth,
+            repeats=repeats,
+            channels=channels,
+            **kwargs,
+        )
         if teacher_taps is not None and teacher is None:
             raise ValueError(
                 "Expected a teacher beside `teacher_taps`. The taps of the student are "
                 "given to `SelfDistillationModel(student, method, taps=[...])`."
             )
-        matching.check_positive(
-            temperature=temperature, width=width, depth=depth, repeats=repeats
-        )
         if teacher is not None:
             teacher.trainable = False
         self.teacher = teacher
         self.teacher_taps = teacher_taps
-        if feature_weight is None:
-            feature_weight = normalized_mse.default_weight
-        self.feature_weight = feature_weight
-        self.soft_label_weight = soft_label_weight
-        self.temperature = temperature
-        self.width = width
-        self.depth = depth
-        self.repeats = repeats
-        self.channels = channels
         self.minimum_taps = 2 if teacher is None else 1
 
     @property
     def loss_weights(self):
-        weights = {"task": 1.0, "feature": self.feature_weight}
-        if self.teacher is None:
-            weights["teacher_task"] = 1.0
-        if self.soft_label_weight != 0:
-            weights["soft_label"] = self.soft_label_weight
+        weights = super().loss_weights
+        if self.teacher is not None:
+            del weights["teacher_task"]
         return weights
 
     def attach(self, student, outputs):
-        super().attach(student, outputs)
         if self.teacher is None:
-            self.self_teacher = networks.self_teacher(
-                student,
-                outputs,
-                width=self.width,
-                depth=self.depth,
-                repeats=self.repeats,
-                channels=self.channels,
-                sync=replica_count() > 1,
-            )
-            _, *targets = self.self_teacher.outputs
-        else:
-            check_strategy(self.teacher)
-            self._tapped = Tapped(self.teacher, self.teacher_taps, minimum=1)
-            targets = self._tapped.symbolic.features
-            self._check_teacher(student, outputs)
-        self.projections = matching.projections(
-            normalized_mse, targets, outputs.features
+            super().attach(student, outputs)
+            return
+        Method.attach(self, student, outputs)
+        self._tapped = Tapped(
+            self.teacher,
+            self.teacher_taps,
+            minimum=1,
+            role="teacher",
+            logits=self.soft_label_weight != 0,
         )
+        self._check_teacher(student, outputs)
+        self.match(self._tapped.symbolic.features, outputs.features)
 
     def _check_teacher(self, student, outputs):
         """Refuses a teacher that does not fit the student."""
@@ -132,6 +120,13 @@ class NFD(Method):
                 "The teacher must take the student's images. Received: teacher="
                 f"{self.teacher.name!r} for images {self.teacher.inputs[0].shape[1:]}, "
                 f"student={student.name!r} for {student.inputs[0].shape[1:]}"
+            )
+        shared = {id(variable) for variable in student.variables}
+        if any(id(variable) in shared for variable in self.teacher.variables):
+            raise ValueError(
+                "The teacher must have weights of its own: it is not trained. Train a "
+                "`keras.models.clone_model(...)` of it. Received: teacher="
+                f"{self.teacher.name!r}, which shares weights with the student"
             )
         if len(theirs.features) != len(outputs.features):
             raise ValueError(
@@ -161,32 +156,16 @@ class NFD(Method):
         }
 
     def loss_terms(self, student, batch, supervise):
-        terms = {"task": supervise(batch["y"], student.logits)}
         if self.teacher is None:
-            logits, *targets = self.self_teacher(student.features, training=True)
-            logits = matching.resized_like(logits, student.logits)
-            terms["teacher_task"] = supervise(batch["y"], logits)
-        else:
-            logits, targets = batch["teacher_logits"], batch["teacher_features"]
-            logits = matching.resized_like(logits, student.logits)
-        terms["feature"] = matching.compare(
-            normalized_mse, targets, student.features, self.projections, batch["valid"]
-        )
-        if self.soft_label_weight != 0:
-            terms["soft_label"] = soft_label(logits, student.logits, self.temperature)
-        return terms
+            return super().loss_terms(student, batch, supervise)
+        logits = matching.resized_like(batch["teacher_logits"], student.logits)
+        return {
+            "task": supervise(batch["y"], student.logits),
+            **self.distillation(logits, batch["teacher_features"], student, batch),
+        }
 
     def get_config(self):
-        serialize = keras.saving.serialize_keras_object
-        return {
-            **super().get_config(),
-            "teacher": serialize(self.teacher),
-            "teacher_taps": self.teacher_taps,
-            "feature_weight": serialize(self.feature_weight),
-            "soft_label_weight": serialize(self.soft_label_weight),
-            "temperature": self.temperature,
-            "width": self.width,
-            "depth": self.depth,
-            "repeats": self.repeats,
-            "channels": self.channels,
-        }
+        config = super().get_config()
+        del config["feature_loss"]
+        teacher = keras.saving.serialize_keras_object(self.teacher)
+        return {**config, "teacher": teacher, "teacher_taps": self.teacher_taps}

@@ -2,6 +2,7 @@
 
 import csv
 import pathlib
+import subprocess
 import sys
 
 import keras
@@ -20,6 +21,18 @@ def run_main(*arguments):
     with flagsaver.flagsaver():
         argv = flags.FLAGS(["train_classifier", "--verbose=0", *arguments])
         train_classifier.main(argv)
+
+
+def trial(module, folder):
+    """A trial as a user starts it: its directory and what it printed."""
+    result = subprocess.run(
+        [sys.executable, "-m", module, "--fast", f"--run_dir={folder}"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert result.returncode == 0, result.stderr
+    return folder, result.stdout
 
 
 def history(folder):

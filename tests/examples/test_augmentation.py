@@ -3,7 +3,6 @@ import tensorflow as tf
 
 from examples.augmentation import (
     Crops,
-    Windows,
     apply_crops,
     apply_windows,
     draw_crops,
@@ -105,7 +104,7 @@ def test_a_window_of_the_whole_image_changes_nothing():
     masks = np.random.default_rng(1).integers(0, 9, (2, 5, 7)).astype("int32")
     boxes = tf.constant([[0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 1.0, 0.0]])
     fill = np.array([9.0, 9.0, 9.0], "float32")
-    found, labels = apply_windows(images, masks, Windows(boxes), 255, fill)
+    found, labels = apply_windows(images, masks, boxes, 255, fill)
     np.testing.assert_allclose(found[0], images[0], atol=1e-3)
     np.testing.assert_array_equal(labels[0], masks[0])
     np.testing.assert_allclose(found[1], images[1, :, ::-1], atol=1e-3)
@@ -117,7 +116,7 @@ def test_outside_of_the_image_is_void_and_filled():
     masks = np.ones((1, 5, 5), "int32")
     boxes = tf.constant([[-0.5, -0.5, 0.5, 0.5]])
     fill = np.array([30.0], "float32")
-    found, labels = apply_windows(images, masks, Windows(boxes), 255, fill)
+    found, labels = apply_windows(images, masks, boxes, 255, fill)
     inside = np.zeros((5, 5), bool)
     inside[2:, 2:] = True
     np.testing.assert_array_equal(labels[0], np.where(inside, 1, 255))
@@ -143,9 +142,9 @@ def test_windows_follow_the_seed_and_stay_in_range():
         draw_windows(tf.constant(s), 64, (0.5, 2.0), True) for s in ([1, 2], [1, 3])
     ]
     again = draw_windows(tf.constant([1, 2]), 64, (0.5, 2.0), True)
-    np.testing.assert_array_equal(draw[0].boxes, again.boxes)
-    assert not np.array_equal(draw[0].boxes, draw[1].boxes)
-    top, left, bottom, right = np.transpose(draw[0].boxes)
+    np.testing.assert_array_equal(draw[0], again)
+    assert not np.array_equal(draw[0], draw[1])
+    top, left, bottom, right = np.transpose(draw[0])
     extent = bottom - top
     np.testing.assert_allclose(np.abs(right - left), extent, rtol=1e-5)
     assert 0.5 <= extent.min() < 0.6 < 1.7 < extent.max() <= 2.0

@@ -4,6 +4,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from examples import segmentation_sources
 from examples.segmentation_data import load_masked_data
 from examples.segmentation_sources import open_mask_source, read_masked_images
 
@@ -87,6 +88,29 @@ def test_folders_of_images_and_masks(folder):
         assert images.shape[1:] == (8, 12, 3)
         expected = np.broadcast_to(np.arange(12) // 4, masks.shape)
         np.testing.assert_array_equal(masks, expected)
+
+
+def test_masks_with_a_palette_hold_numbers_not_greys(folder):
+    root = folder()
+    for file in (root / "testannot").iterdir():
+        mask = Image.fromarray(np.full((8, 12), 2, "uint8"), mode="P")
+        mask.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+        mask.save(file)
+    data = load_masked_data("folder", root, batch_size=2)
+    assert np.unique(np.concatenate([m for _, m in data.test])).tolist() == [2]
+
+
+def test_error_coloured_masks(folder):
+    root = folder()
+    Image.new("RGB", (12, 8)).save(root / "testannot" / "1.png")
+    with pytest.raises(ValueError, match=r"grey or with a palette.*1.png of mode RGB"):
+        load_masked_data("folder", root, batch_size=2)
+
+
+def test_error_too_large_for_memory(folder, monkeypatch):
+    monkeypatch.setattr(segmentation_sources, "_IN_MEMORY_BYTES", 1000)
+    with pytest.raises(ValueError, match="Choose a smaller image size"):
+        load_masked_data("folder", folder(), batch_size=2)
 
 
 def test_offset_and_void(folder):

@@ -74,9 +74,9 @@ def test_the_papers_layout_has_no_dead_branch():
     weights = [weight.value for weight in model.trainable_weights]
     with tf.GradientTape() as tape:
         outputs = model.outputs_of(images, training=True)
-        logits, *refined = method.self_teacher(outputs.features, training=True)
-        tape_sum = sum(tf.reduce_sum(x**2) for x in (outputs.logits, logits))
-    gradients = tape.gradient(tape_sum, weights)
+        logits, *_ = method.self_teacher(outputs.features, training=True)
+        total = sum(tf.reduce_sum(x**2) for x in (outputs.logits, logits))
+    gradients = tape.gradient(total, weights)
     for weight, gradient in zip(model.trainable_weights, gradients, strict=True):
         assert gradient is not None, weight.path
 

@@ -11,21 +11,13 @@ from absl.testing import flagsaver
 
 from examples import train_classifier
 from examples.data import load_data
-from tests.examples.runner import COMMAND, ROOT, history, run_main
+from tests.examples.runner import COMMAND, ROOT, history, run_main, trial
 
 
 @pytest.fixture(scope="module")
 def fast_run(tmp_path_factory):
-    """One trial as a user starts it: its directory and what it printed."""
     folder = tmp_path_factory.mktemp("runs") / "trial"
-    result = subprocess.run(
-        [*COMMAND, "--fast", f"--run_dir={folder}"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert result.returncode == 0, result.stderr
-    return folder, result.stdout
+    return trial("examples.train_classifier", folder)
 
 
 def test_a_trial_writes_every_file_and_nothing_else(fast_run):

@@ -122,6 +122,36 @@ def test_a_saved_model_goes_on_with_its_teacher(tmp_path):
     assert one == other
 
 
+def test_a_float32_teacher_of_a_float16_student():
+    teacher = toys.classifier()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        method = NFD(teacher, soft_label_weight=1.0)
+        model = SelfDistillationModel(toys.classifier(), method)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model.compile(keras.optimizers.SGD(0.01), toys.cross_entropy())
+    logs = model.fit(*toys.class_data(), verbose=0).history
+    assert all(np.isfinite(values[0]) for values in logs.values())
+
+
+def test_the_features_of_a_softmax_teacher_may_be_learnt():
+    classifier = toys.classifier()
+    softmax = keras.layers.Softmax()(classifier.output)
+    teacher = keras.Model(classifier.input, softmax)
+    model = SelfDistillationModel(toys.classifier(), NFD(teacher))
+    model.compile("sgd", toys.cross_entropy())
+    model.fit(*toys.class_data(), verbose=0)
+    with pytest.raises(ValueError, match="The teacher must output logits"):
+        SelfDistillationModel(toys.classifier(), NFD(teacher, soft_label_weight=1.0))
+
+
+def test_error_a_teacher_that_is_the_student():
+    student = toys.classifier()
+    with pytest.raises(ValueError, match="must have weights of its own"):
+        SelfDistillationModel(student, NFD(student))
+
+
 def test_default_weights():
     assert NFD().loss_weights == {
         "task": 1.0,

@@ -1,0 +1,165 @@
+import json
+import shlex
+
+import keras
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from PIL import Image
+
+from examples import train_segmenter
+from examples.segmentation_data import load_masked_data
+from examples.students import segmenter_builders
+from tests.examples.runner import history, trial
+
+
+def run_main(*arguments):
+    """Runs the runner in this process."""
+    with flagsaver.flagsaver():
+        argv = flags.FLAGS(["train_segmenter", "--verbose=0", *arguments])
+        train_segmenter.main(argv)
+
+
+@pytest.fixture(scope="module")
+def fast_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "trial"
+    return trial("examples.train_segmenter", folder)
+
+
+def test_a_trial_writes_every_file_and_nothing_else(fast_run):
+    folder, _ = fast_run
+    assert sorted(entry.name for entry in folder.iterdir()) == [
+        "baseline.json",
+        "baseline.keras",
+        "baseline.tflite",
+        "curves.png",
+        "flags.cfg",
+        "history.csv",
+        "masks.png",
+        "result.json",
+        "saved_model",
+        "student.json",
+        "student.keras",
+        "student.tflite",
+    ]
+
+
+def test_a_trial_prints_progress_and_the_tables(fast_run):
+    _, output = fast_run
+    assert "Training thin_unet with supervised, 2 epochs" in output
+    assert "Training thin_unet with frskd, 2 epochs" in output
+    assert "val_mean_iou" in output
+    assert "IoU, %  supervised  frskd" in output
+    assert "points of mean IoU against supervised, one seed" in output
+    assert "100.000 % of the pixels of 16 images agree with Keras" in output
+    assert "\nFAST: this shows that it runs" in output
+
+
+def test_history_has_the_metrics_of_masks(fast_run):
+    for row in history(fast_run[0]):
+        assert {"mean_iou", "val_mean_iou", "pixel_accuracy"} <= row.keys()
+        assert 0.0 <= float(row["val_mean_iou"]) <= 1.0
+
+
+def test_the_result_is_that_of_the_saved_student(fast_run):
+    folder, _ = fast_run
+    result = json.loads((folder / "result.json").read_text())
+    score = result["scores"]["frskd"]
+    data = load_masked_data(fast=True, batch_size=8)
+    metric = keras.metrics.MeanIoU(11, ignore_class=255, sparse_y_pred=False)
+    student = keras.models.load_model(folder / "student.keras")
+    for images, masks in data.test:
+        logits = keras.ops.image.resize(student(images), (64, 64))
+        metric.update_state(masks, logits)
+    assert score["mean_iou"] == pytest.approx(float(metric.result()), rel=1e-5)
+    assert score["parameters"] == student.count_params()
+    assert len(score["iou"]) == len(result["labels"]) == 11
+
+
+def test_nfd_learns_from_an_earlier_runs_student(fast_run, tmp_path):
+    run_main(
+        "--fast",
+        "--method=nfd",
+        f"--teacher={fast_run[0]}/baseline.keras",
+        "--taps=up1_2_out",
+        "--teacher_taps=up1_2_out",
+        "--nobaseline",
+        "--noexport",
+        f"--run_dir={tmp_path}/nfd",
+    )
+    rows = history(tmp_path / "nfd")
+    assert [row["method"] for row in rows] == ["nfd", "nfd"]
+    assert all(float(row["feature_loss"]) > 0 for row in rows)
+    assert all(float(row["soft_label_loss"]) > 0 for row in rows)
+    assert "teacher_task_loss" not in rows[0]
+
+
+@pytest.mark.slow
+def test_camvids_public_layout_with_mixing_accumulation_and_clipping(tmp_path):
+    for split, count in (("train", 8), ("val", 2), ("test", 2)):
+        for name in (split, f"{split}annot"):
+            (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(count):
+            random = np.random.default_rng(number)
+            pixels = random.integers(0, 256, (36, 48, 3), "uint8")
+            mask = np.where(pixels[..., 0] > 128, 1, 0).astype("uint8")
+            mask[:4] = 11
+            file = f"{number}.png"
+            Image.fromarray(pixels).save(tmp_path / "data" / split / file)
+            Image.fromarray(mask).save(tmp_path / "data" / f"{split}annot" / file)
+    run_main(
+        "--dataset=folder",
+        f"--data_dir={tmp_path}/data",
+        "--void=11",
+        "--image_size=32,40",
+        "--label_names=dark,bright",
+        "--mixing=cutmix",
+        "--batch_size=2",
+        "--gradient_accumulation_steps=2",
+        "--clipvalue=2",
+        "--ramp_start=0.5",
+        "--epochs=2",
+        "--nobaseline",
+        f"--run_dir={tmp_path}/run",
+    )
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["images"] == {"train": 8, "validation": 2, "test": 2}
+    assert result["labels"] == ["dark", "bright"]
+    assert result["litert"]["agreeing"] > 0.999
+
+
+def test_documented_commands_are_accepted():
+    text = train_segmenter.__doc__.replace("\n      --", " --").replace("\\\n", "")
+    commands = [
+        line for line in text.splitlines() if "examples.train_segmenter" in line
+    ]
+    assert len(commands) == 5
+    for command in commands:
+        with flagsaver.flagsaver():
+            rest = flags.FLAGS(shlex.split(command)[2:])
+            assert len(rest) == 1, command
+            name = train_segmenter.student_name()
+            assert name in segmenter_builders(), command
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--image_size=64,x", "Expected --image_size=height,width"),
+        ("--image_size=0", "Expected --image_size=height,width"),
+        ("--student=thinunett", "The closest names: .*thin_unet"),
+        ("--dataset=folder", "Expected `data_dir` to hold the folders"),
+        ("--taps=up1,up2_2_out", "Unknown tap 'up1'"),
+        ("--void=3", "void pixels of another number"),
+    ],
+)
+def test_error_flags(argument, message, tmp_path):
+    with pytest.raises(SystemExit, match=message):
+        run_main(argument, f"--run_dir={tmp_path}/run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_error_no_teacher(tmp_path):
+    with pytest.raises(SystemExit, match="Expected --teacher to be a trained model"):
+        run_main("--method=nfd", "--teacher=x.keras", f"--run_dir={tmp_path}/run")
