@@ -11,7 +11,7 @@ import numpy as np
 VOID = 255
 NAMES = ["ground", *map(str, range(10))]
 _SIZE = 64
-_SCENES = {"train": 240, "validation": 80, "test": 240}
+_SCENES = {"train": 64, "validation": 80, "test": 240}
 # Digit images of each class; no image is in two splits.
 _DIGITS = {"train": slice(0, 60), "validation": slice(60, 90), "test": slice(90, None)}
 

@@ -66,7 +66,7 @@ def load_masked_data(
     Example:
     >>> data = load_masked_data(batch_size=4)
     >>> data.examples
-    {'train': 240, 'validation': 80, 'test': 240}
+    {'train': 64, 'validation': 80, 'test': 240}
     >>> images, masks = next(iter(data.train()))
     >>> images.shape, masks.shape
     (TensorShape([4, 64, 64, 1]), TensorShape([4, 64, 64]))

@@ -154,13 +154,13 @@ def conclude(trained, data, run):
 def prepare():
     """Reads the data and claims the run directory, once all flags are known to fit."""
     keras.config.set_dtype_policy(training.MIXED_PRECISION.value)
-    strategy = training.open_strategy(training.batch_size(32))
+    strategy = training.open_strategy()
     data = load_data(
         inputs.DATASET.value or "digits",
         data_dir=inputs.DATA_DIR.value,
         train_per_class=_TRAIN_PER_CLASS.value,
         validation_per_class=_VALIDATION_PER_CLASS.value,
-        batch_size=training.batch_size(32),
+        batch_size=training.BATCH_SIZE.value,
         image_size=inputs.image_size(),
         seed=training.SEED.value,
         fast=training.FAST.value,

@@ -2,13 +2,17 @@ r"""Trains a semantic segmenter plainly and by self-distillation, and ships it.
 
   python -m examples.train_segmenter
 
-draws 240 scenes of scikit-learn's handwritten digits on textured ground, 64x64 pixels,
+draws 64 scenes of scikit-learn's handwritten digits on textured ground, 64x64 pixels,
 trains a thin U-Net to tell ground and digits apart, first plainly and then with FRSKD,
 by one recipe and from the same first weights, and compares the two on 240 scenes of
-other digit images. It takes about four minutes on 2 CPU cores.
+other digit images. It takes about three minutes on 2 CPU cores. Seed 0 gave a mean IoU
+of 43.1 % plainly and 53.0 % with FRSKD; with more scenes than training can fit in its
+epochs it is the other way round (benchmarks/camvid.md has more on that).
 
 Weights are those of the last epoch: nothing is chosen on test images. Masks have void
-pixels, the soft borders of the strokes, which count nowhere.
+pixels, the soft borders of the strokes, which count nowhere. Defaults that differ from
+those that --help shows: 200 epochs, batches of 8, learning rate 0.05, a self-teacher of
+32 channels on each level.
 
 Everything goes to runs/<name>/: student.keras, saved_model/ and student.tflite hold the
 student alone, without its self-teacher; baseline.keras and baseline.tflite the plainly
@@ -181,7 +185,7 @@ def conclude(trained, data, run):
 def prepare():
     """Reads the data and claims the run directory, once all flags are known to fit."""
     keras.config.set_dtype_policy(training.MIXED_PRECISION.value)
-    strategy = training.open_strategy(training.batch_size(8))
+    strategy = training.open_strategy()
     data = load_masked_data(
         inputs.DATASET.value or "digit_scenes",
         data_dir=inputs.DATA_DIR.value,
@@ -192,7 +196,7 @@ def prepare():
         void=_VOID.value,
         image_size=inputs.image_size(),
         train_images=_TRAIN_IMAGES.value,
-        batch_size=training.batch_size(8),
+        batch_size=training.BATCH_SIZE.value,
         seed=training.SEED.value,
         fast=training.FAST.value,
         download=inputs.DOWNLOAD.value,
@@ -208,6 +212,7 @@ def prepare():
 def main(argv):
     if argv[1:]:
         sys.exit(f"Expected flags only. Received: {' '.join(argv[1:])}")
+    training.set_defaults(epochs=200, batch_size=8, learning_rate=0.05, channels=32)
     training.carry_out("train_segmenter", prepare, build, conclude, mask_results.report)
 
 

@@ -23,10 +23,7 @@ OWN_ERRORS = (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError)
 
 EPOCHS = flags.DEFINE_integer("epochs", 40, "Passes over the data.", lower_bound=1)
 BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size",
-    None,
-    "Images of a step, all replicas together; by default 32, for masks 8.",
-    lower_bound=1,
+    "batch_size", 32, "Images of a step, all replicas together.", lower_bound=1
 )
 LEARNING_RATE = flags.DEFINE_float(
     "learning_rate", 0.1, "Highest learning rate of SGD.", lower_bound=0.0
@@ -109,6 +106,12 @@ def start(main):
     app.run(quiet)
 
 
+def set_defaults(**values):
+    """Gives flags another default than the one that `--help` shows."""
+    for name, value in values.items():
+        flags.FLAGS.set_default(name, value)
+
+
 def carry_out(program, prepare, build, conclude, report):
     """Trains by every method of the run, concludes, and prints the report.
 
@@ -148,13 +151,8 @@ def epochs():
     return min(EPOCHS.value, FAST_EPOCHS) if FAST.value else EPOCHS.value
 
 
-def batch_size(default):
-    """Returns `--batch_size`, or the runner's default."""
-    return BATCH_SIZE.value or default
-
-
-def open_strategy(batch_size):
-    """Returns the strategy of `--strategy`, whose replicas share such a batch.
+def open_strategy():
+    """Returns the strategy of `--strategy`.
 
     Raises:
         ValueError: If its workers cannot share the batches evenly, or `TF_CONFIG` is
@@ -163,10 +161,10 @@ def open_strategy(batch_size):
     """
     strategy = strategy_by_name(STRATEGY.value)
     replicas = strategy.num_replicas_in_sync
-    if STRATEGY.value == "multi_worker" and batch_size % replicas:
+    if STRATEGY.value == "multi_worker" and BATCH_SIZE.value % replicas:
         raise ValueError(
             f"Expected --batch_size to be a multiple of the {replicas} replicas. "
-            f"Received: --batch_size={batch_size}"
+            f"Received: --batch_size={BATCH_SIZE.value}"
         )
     return strategy
 
