@@ -40,7 +40,8 @@ def write(path, results, tuning, teacher, planned, hours, runs):
     )
     text = (
         f"`python -m benchmarks.camvid`, {reports.machine()}; {hours:.1f} hours of "
-        f"training.\n\nImages of {runs.name} pixels (height x width). {finished} of {planned} planned runs are finished.{rest}\n\n"
+        f"training.\n\nImages of {runs.name} pixels (height x width). {finished} of "
+        f"{planned} planned runs are finished.{rest}\n\n"
         f"{table(results, teacher)}\n\nEach run, by seed: {each}.\n\n"
         f"By class:\n\n{class_table(results)}\n\n"
         "Chosen on the validation images, one seed:\n\n"
