@@ -5,7 +5,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import pytest
 import tensorflow as tf
-from matplotlib.figure import Figure
 
 # Two logical devices stand in for two GPUs; only before TensorFlow starts.
 tf.config.set_logical_device_configuration(
@@ -40,6 +39,8 @@ def double():
 @pytest.fixture
 def figures(monkeypatch):
     """The figures that were saved, to look into."""
+    from matplotlib.figure import Figure  # Not there with the oldest versions.
+
     saved, savefig = [], Figure.savefig
 
     def remember(figure, *args, **kwargs):
