@@ -162,7 +162,14 @@ def test_xla_compiles_the_draw(create):
 
 
 @BOTH
-@pytest.mark.parametrize("loss", ["sparse", "one-hot", "smoothed"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "sparse",
+        pytest.param("one-hot", marks=pytest.mark.slow),
+        pytest.param("smoothed", marks=pytest.mark.slow),
+    ],
+)
 def test_any_loss_trains_on_mixed_images(create, loss):
     images, labels = toys.class_data()
     compiled = toys.cross_entropy()
@@ -258,6 +265,7 @@ class FixedCut(CutMix):
         return Drawn(ops.convert_to_tensor([1, 2, 3, 0]), 0.7, (0.3, 0.6))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("kind", ["class", "pixel"])
 @pytest.mark.parametrize("create", [Fixed, FixedCut])

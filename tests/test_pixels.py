@@ -19,10 +19,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning
 METHODS = pytest.mark.parametrize(
     "create",
     [
-        Supervised,
         lambda: FRSKD(width=1, depth=1),
-        lambda: NFD(width=1, depth=1),
-        lambda: NFD(toys.segmenter()),
+        pytest.param(Supervised, marks=pytest.mark.slow),
+        pytest.param(lambda: NFD(width=1, depth=1), marks=pytest.mark.slow),
+        pytest.param(lambda: NFD(toys.segmenter()), marks=pytest.mark.slow),
     ],
 )
 

@@ -82,6 +82,7 @@ def test_nfd_learns_from_an_earlier_runs_student(fast_run, tmp_path):
         "--fast",
         "--method=nfd",
         f"--teacher={fast_run[0]}/baseline.keras",
+        "--soft_label_weight=1",
         "--taps=up1_2_out",
         "--teacher_taps=up1_2_out",
         "--nobaseline",

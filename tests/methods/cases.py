@@ -43,6 +43,7 @@ CASES = {
         lambda: NFD(feature_weight=0.3, channels=5, depth=1),
         ("feature",),
         lambda method: method.self_teacher.trainable_variables,
+        slow=True,
     ),
     "nfd_teacher": Case(
         lambda: NFD(toys.classifier(), feature_weight=0.3),

@@ -171,9 +171,7 @@ def test_partly_frozen_students():
 
 
 def test_warns_once_if_the_self_teacher_is_larger():
-    with pytest.warns(
-        UserWarning, match=r"`FRSKD\(width=1\)` or `FRSKD\(channels=64\)`"
-    ):
+    with pytest.warns(UserWarning, match="`width=1` or `channels=64` makes it smaller"):
         SelfDistillationModel(toys.classifier(), FRSKD())
 
 
