@@ -56,9 +56,10 @@ def check_same_size(scores):
     Raises:
         RuntimeError: If they differ: something of a method stayed in its student.
     """
-    for what in ("parameters", "bytes"):
-        sizes = {method: score.get(what) for method, score in scores.items()}
-        if len(set(sizes.values())) > 1:
+    for what, tolerance in (("parameters", 0.0), ("bytes", 0.01)):
+        sizes = {method: score.get(what) or 0 for method, score in scores.items()}
+        # LiteRT stores equal constants once, so that files differ by a few bytes.
+        if max(sizes.values()) - min(sizes.values()) > tolerance * max(sizes.values()):
             raise RuntimeError(
                 "Expected every method to deploy a student of the same size. "
                 f"Received: {what}={sizes}"

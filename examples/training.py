@@ -188,9 +188,24 @@ def check_same_epoch(seen, run, strategy):
         )
 
 
+def accumulation():
+    """Returns the batches of one update; `--fast` has too few to accumulate."""
+    return 1 if FAST.value else ACCUMULATION.value
+
+
 def updates(steps_per_epoch):
-    """Returns the number of optimizer updates of the whole training."""
-    return epochs() * steps_per_epoch // ACCUMULATION.value
+    """Returns the number of optimizer updates of the whole training.
+
+    Raises:
+        ValueError: If there are not enough batches for one.
+    """
+    count = epochs() * steps_per_epoch // accumulation()
+    if not count:
+        raise ValueError(
+            "Expected at least one update. Received: --gradient_accumulation_steps="
+            f"{accumulation()} for {epochs() * steps_per_epoch} batches in all"
+        )
+    return count
 
 
 def optimizer(steps_per_epoch):
@@ -200,17 +215,16 @@ def optimizer(steps_per_epoch):
         SCHEDULE.value,
         peak=LEARNING_RATE.value,
         steps=updates(steps_per_epoch),
-        warmup_steps=warmup_epochs * steps_per_epoch // ACCUMULATION.value,
+        warmup_steps=warmup_epochs * steps_per_epoch // accumulation(),
         drops=[float(share) for share in DROPS.value],
     )
-    accumulation = ACCUMULATION.value if ACCUMULATION.value > 1 else None
     return SGDWithL2(
         rate,
         momentum=MOMENTUM.value,
         nesterov=NESTEROV.value,
         l2=WEIGHT_DECAY.value,
         clipvalue=CLIPVALUE.value,
-        gradient_accumulation_steps=accumulation,
+        gradient_accumulation_steps=accumulation() if accumulation() > 1 else None,
     )
 
 

@@ -98,7 +98,7 @@ def train(method, condition, strategy, epochs=1):
     ignore = {"ignore_class": toys.CLASSES} if condition.void else {}
     with strategy.scope():
         student = create(batch_norm=False, regularizer=condition.regularizer)
-        model = SelfDistillationModel(student, CASES[method].create())
+        model = SelfDistillationModel(student, CASES[method].method(condition.void))
         loss = toys.cross_entropy(reduction=condition.reduction, **ignore)
         model.compile(condition.optimizer(), loss)
     fit = model.fit(batches(condition), epochs=epochs, shuffle=False, verbose=0)

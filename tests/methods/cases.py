@@ -13,10 +13,20 @@ class Case(NamedTuple):
     # Terms whose gradient must not reach the variables that `teacher` returns.
     stopped_terms: tuple = ()
     teacher: Callable = lambda method: []
+    # Creates it for pixel students, where they need another one.
+    create_dense: Callable | None = None
     # What it draws differs on each replica, so that one device cannot repeat it.
     draws: bool = False
     # Its fast tests would repeat those of another case.
     slow: bool = False
+
+    def method(self, dense=False):
+        create = self.create_dense if dense and self.create_dense else self.create
+        return create()
+
+
+def taught_by(teacher):
+    return NFD(teacher, feature_weight=0.3, soft_label_weight=1.0)
 
 
 CASES = {
@@ -46,9 +56,10 @@ CASES = {
         slow=True,
     ),
     "nfd_teacher": Case(
-        lambda: NFD(toys.classifier(), feature_weight=0.3),
-        ("feature",),
+        lambda: taught_by(toys.classifier()),
+        ("feature", "soft_label"),
         lambda method: method.teacher.variables,
+        create_dense=lambda: taught_by(toys.segmenter()),
         slow=True,
     ),
     "frskd_mixup": Case(
