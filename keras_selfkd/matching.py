@@ -120,10 +120,11 @@ def mask_at(valid, feature):
 
 def shares_of_pixels(size, cells):
     """Which share of each cell each of `size` pixels is: `(cells, size)`."""
-    ends = ops.arange(1, cells + 1, dtype="float32") * (size / cells)
-    starts = ends - size / cells
+    length = ops.cast(size, "float32") / cells
+    ends = ops.arange(1, cells + 1, dtype="float32") * length
+    starts = ends - length
     pixels = ops.arange(size, dtype="float32")
     common = ops.minimum(ends[:, None], pixels + 1) - ops.maximum(
         starts[:, None], pixels
     )
-    return ops.maximum(common, 0.0) * (cells / size)
+    return ops.maximum(common, 0.0) / length
