@@ -83,7 +83,7 @@ def main(_):
         sets = {
             "digits, 32x32x1": (load_data("digits", batch_size=32), 32),
             "folder, 32x32x3": (
-                load_data("folder", folder, batch_size=64, image_size=32),
+                load_data("folder", folder, batch_size=64, image_size=(32, 32)),
                 64,
             ),
         }
