@@ -119,22 +119,12 @@ def check_litert(path, data, labels, logits):
     return {"accuracy": accuracy, "agreeing": agreeing, "images": len(labels)}
 
 
-def compare(trained, data, labels, run):
-    """Ships the student of every method; returns their scores and logits by method."""
-    scores, logits = {}, {}
-    for method, (model, seconds) in trained.items():
-        name = "student" if method == methods.METHOD.value else "baseline"
-        path = run.path / f"{name}.keras"
-        scores[method], logits[method] = ship(model.student, path, data, labels)
-        scores[method]["seconds"] = seconds
-    results.check_same_size(scores)
-    return scores, logits
-
-
 def conclude(trained, data, run):
     """Compares what was trained on the test set and writes all but the history."""
     labels = np.concatenate([labels for _, labels in data.test])
-    scores, logits = compare(trained, data, labels, run)
+    scores, logits = training.compare(
+        trained, run, lambda student, path: ship(student, path, data, labels)
+    )
     model, _ = trained[methods.METHOD.value]
     draw(run, model, data, labels, logits)
     result = results.facts(data, student_name(), run) | {

@@ -158,13 +158,9 @@ def check_litert(path, data, masks, predicted):
 def conclude(trained, data, run):
     """Compares what was trained on the test set and writes all but the history."""
     masks = np.concatenate([masks for _, masks in data.test])
-    scores, predicted = {}, {}
-    for method, (model, seconds) in trained.items():
-        name = "student" if method == methods.METHOD.value else "baseline"
-        path = run.path / f"{name}.keras"
-        scores[method], predicted[method] = ship(model.student, path, data, masks)
-        scores[method]["seconds"] = seconds
-    results.check_same_size(scores)
+    scores, predicted = training.compare(
+        trained, run, lambda student, path: ship(student, path, data, masks)
+    )
     model, _ = trained[methods.METHOD.value]
     draw(run, model, data, masks, predicted)
     result = results.facts(data, student_name(), run) | {

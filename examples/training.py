@@ -12,6 +12,7 @@ from absl import app, flags, logging
 
 from examples import methods
 from examples.optimizers import SGDWithL2, learning_rate_schedule
+from examples.results import check_same_size
 from examples.runs import Run
 from keras_selfkd.distribution import strategy_by_name
 
@@ -186,6 +187,28 @@ def check_same_epoch(seen, run, strategy):
             f"that they share. Received: {run.path}, where the workers find epochs "
             f"{epochs_seen}"
         )
+
+
+def compare(trained, run, ship):
+    """Ships the student of every method.
+
+    Args:
+        trained: Dict from method to its model and the seconds it took.
+        run: `Run`, whose own method's student is `student.keras`.
+        ship: Function `(student, path)` that writes a student and returns its score
+            and what it predicts.
+
+    Returns:
+        Two dicts from method: its score, and what its student predicts.
+    """
+    scores, predicted = {}, {}
+    for method, (model, seconds) in trained.items():
+        name = "student" if method == methods.METHOD.value else "baseline"
+        path = run.path / f"{name}.keras"
+        scores[method], predicted[method] = ship(model.student, path)
+        scores[method]["seconds"] = seconds
+    check_same_size(scores)
+    return scores, predicted
 
 
 def accumulation():
