@@ -1,31 +1,43 @@
 """The methods that runners train with, by name, and the flags that set them."""
 
+import functools
 import pathlib
 from typing import NamedTuple
 
 import keras
 from absl import flags
 
-from keras_selfkd import FRSKD, NFD, CutMix, Mixup, SigmoidRampUp, Supervised, losses
+from keras_selfkd import (
+    FRSKD,
+    FRSKD_SLA,
+    NFD,
+    CutMix,
+    MixSKD,
+    Mixup,
+    SigmoidRampUp,
+    Supervised,
+    losses,
+)
 
 _SOFT_LABEL_WEIGHT = flags.DEFINE_float(
     "soft_label_weight",
     None,
-    "Weight of the teacher's labels; by default 2, for masks 1, with nfd 0.",
+    "Weight of the teacher's labels; by default 2, for masks and mixskd 1, with nfd 0.",
     lower_bound=0.0,
 )
 _FEATURE_WEIGHT = flags.DEFINE_float(
     "feature_weight",
     None,
     "Weight of the feature loss; by default that loss's own, for masks 50 of attention "
-    "transfer.",
+    "transfer, with mixskd 1.",
     lower_bound=0.0,
 )
 _FEATURE_RAMP = flags.DEFINE_enum(
     "feature_ramp",
     "sigmoid",
     ["none", "sigmoid"],
-    "sigmoid: both distillation weights rise from --ramp_start on to the end.",
+    "sigmoid: both distillation weights rise from --ramp_start on to the end; never "
+    "those of mixskd.",
 )
 _RAMP_START = flags.DEFINE_float(
     "ramp_start",
@@ -37,11 +49,13 @@ _RAMP_START = flags.DEFINE_float(
 _FEATURE_LOSS = flags.DEFINE_enum(
     "feature_loss",
     "attention_transfer",
-    ["attention_transfer", "normalized_mse"],
+    ["attention_transfer", "fitnet_hint", "normalized_mse"],
     "What feature maps are compared by.",
 )
 _TEMPERATURE = flags.DEFINE_float(
-    "temperature", None, "Softens compared labels; by default 4, for masks 1."
+    "temperature",
+    None,
+    "Softens compared labels; by default 4, for masks 1, with mixskd 3.",
 )
 _WIDTH = flags.DEFINE_integer(
     "width", 1, "Channels of the self-teacher as a multiple of the student's; paper: 2."
@@ -55,8 +69,6 @@ _REPEATS = flags.DEFINE_integer(
 _CHANNELS = flags.DEFINE_integer(
     "channels", None, "Channels of the self-teacher, the same at each level."
 )
-
-
 _TEACHER = flags.DEFINE_string(
     "teacher", None, "nfd: a trained model's .keras file; by default the self-teacher."
 )
@@ -67,7 +79,12 @@ _MIXING = flags.DEFINE_enum(
     "mixing", "none", ["none", "mixup", "cutmix"], "Mixes images and labels in pairs."
 )
 _MIXING_ALPHA = flags.DEFINE_float(
-    "mixing_alpha", None, "Beta(alpha, alpha); by default Mixup 0.2, CutMix 1."
+    "mixing_alpha",
+    None,
+    "Beta(alpha, alpha); by default Mixup 0.2, CutMix 1, mixskd 0.4.",
+)
+_ADVERSARIAL = flags.DEFINE_bool(
+    "adversarial", True, "mixskd: train discriminators, and maps to deceive them."
 )
 
 
@@ -105,12 +122,12 @@ def _supervised(steps, defaults):
     return Supervised(mixing=_mixing())
 
 
-def _frskd(steps, defaults):
+def _frskd(steps, defaults, create=FRSKD):
     feature_loss = getattr(losses, _FEATURE_LOSS.value)
     weight = feature_loss.default_weight
     if feature_loss is losses.attention_transfer:
         weight = defaults.attention_weight
-    return FRSKD(
+    return create(
         soft_label_weight=_ramped(
             _given(_SOFT_LABEL_WEIGHT, defaults.soft_label_weight), steps
         ),
@@ -141,6 +158,17 @@ def _nfd(steps, defaults):
     )
 
 
+def _mixskd(steps, defaults):
+    mixing = None if _MIXING.value == "mixup" else _mixing()
+    return MixSKD(
+        feature_weight=_given(_FEATURE_WEIGHT, 1.0),
+        soft_label_weight=_given(_SOFT_LABEL_WEIGHT, 1.0),
+        temperature=_given(_TEMPERATURE, 3.0),
+        adversarial=_ADVERSARIAL.value,
+        mixing=mixing or Mixup(_given(_MIXING_ALPHA, 0.4)),
+    )
+
+
 def load_teacher(path):
     """Loads the trained model that `--teacher` names."""
     if not pathlib.Path(path).is_file():
@@ -168,7 +196,13 @@ def _mixing():
     return create(_MIXING_ALPHA.value) if _MIXING_ALPHA.value else create()
 
 
-METHODS = {"supervised": _supervised, "frskd": _frskd, "nfd": _nfd}
+METHODS = {
+    "supervised": _supervised,
+    "frskd": _frskd,
+    "frskd_sla": functools.partial(_frskd, create=FRSKD_SLA),
+    "mixskd": _mixskd,
+    "nfd": _nfd,
+}
 
 METHOD = flags.DEFINE_enum("method", "frskd", list(METHODS), "What to train with.")
 BASELINE = flags.DEFINE_bool(

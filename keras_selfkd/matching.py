@@ -4,6 +4,9 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_selfkd.networks import conv_bn_relu
+from keras_selfkd.replicas import replica_count
+
 
 def check_feature_loss(feature_loss):
     """Refuses a feature loss that could not be saved with the model."""
@@ -38,7 +41,7 @@ def check_positive(**arguments):
 
 
 def projections(feature_loss, targets, taps):
-    """Layers that give each tap its target's channels, where the loss needs that.
+    """Networks that give each tap its target's channels, where the loss needs that.
 
     Args:
         feature_loss: Declared with `losses.feature_loss`, or a Layer.
@@ -46,15 +49,17 @@ def projections(feature_loss, targets, taps):
         taps: List of the student's symbolic maps, as many.
     """
     same_channels = getattr(feature_loss, "same_channels", False)
-    layers = [
-        keras.layers.Conv2D(target.shape[-1], 1, use_bias=False, name="projection")
-        if same_channels and target.shape[-1] != tap.shape[-1]
-        else keras.layers.Identity()
-        for target, tap in zip(targets, taps, strict=True)
-    ]
-    for layer, tap in zip(layers, taps, strict=True):
-        layer.build(tap.shape)
-    return layers
+    regressor = getattr(feature_loss, "regressor", False)
+    found = []
+    for target, tap in zip(targets, taps, strict=True):
+        x = inputs = keras.Input(batch_shape=tap.shape, dtype=tap.dtype)
+        channels = target.shape[-1]
+        if regressor:
+            x = conv_bn_relu(x, channels, "projection", sync=replica_count() > 1)
+        elif same_channels and channels != tap.shape[-1]:
+            x = keras.layers.Conv2D(channels, 1, use_bias=False, name="projection")(x)
+        found.append(keras.Model(inputs, x, name="to_target"))
+    return found
 
 
 def compare(feature_loss, targets, taps, projections, valid):
@@ -65,12 +70,16 @@ def compare(feature_loss, targets, taps, projections, valid):
         targets: List of a teacher's maps, resized bilinearly where a tap has another
             size.
         taps: List of the student's maps.
-        projections: List of layers for the taps.
+        projections: List of networks for the taps.
         valid: Mask `(batch, height, width)` of the pixels that are not void, or
             `None`.
     """
     return sum(
-        feature_loss(resized_like(target, tap), project(tap), mask=mask_at(valid, tap))
+        feature_loss(
+            resized_like(target, tap),
+            project(tap, training=True),
+            mask=mask_at(valid, tap),
+        )
         for target, tap, project in zip(targets, taps, projections, strict=True)
     )
 

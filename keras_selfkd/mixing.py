@@ -51,6 +51,15 @@ class Drawn(NamedTuple):
     share: Any
     center: Any = (0.5, 0.5)
 
+    def blend(self, values):
+        """`share` of each example's values and the rest of its partner's."""
+        share = ops.cast(self.share, values.dtype)
+        return share * values + (1 - share) * ops.take(values, self.order, axis=0)
+
+    def inverse(self):
+        """Each example with the one whose partner it is."""
+        return self._replace(order=ops.argsort(self.order))
+
 
 class Mixing(keras.layers.Layer):
     """What Mixup and CutMix share: one draw a batch. A Layer so its seed is saved.
@@ -123,10 +132,8 @@ class Mixup(Mixing):
         super().__init__(alpha, seed, **kwargs)
 
     def apply(self, batch, drawn):
-        images = as_float(batch["x"])
-        share = ops.cast(drawn.share, images.dtype)
-        mixed = share * images + (1 - share) * ops.take(images, drawn.order, axis=0)
-        return {**batch, "x": mixed} | both_labels(batch, drawn.order, drawn.share)
+        mixed = {**batch, "x": drawn.blend(as_float(batch["x"]))}
+        return mixed | both_labels(batch, drawn.order, drawn.share)
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")

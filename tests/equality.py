@@ -119,6 +119,7 @@ def cases(few=False):
         for method in EXACT
         for condition in CONDITIONS
         if not few or method == first or condition in FEW
+        if not (CASES[method].classes_only and CONDITIONS[condition].void)
     ]
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_selfkd.losses import attention_transfer, normalized_mse
+from keras_selfkd.losses import attention_transfer, fitnet_hint, normalized_mse
 from keras_selfkd.matching import compare, mask_at, projections, resized_like
 
 
@@ -36,7 +36,22 @@ def test_projections_only_where_the_loss_needs_equal_channels():
     target, tap = maps(1, 4, 4, 6), maps(1, 4, 4, 2)
     assert not projections(attention_transfer, [target], [tap])[0].variables
     (projection,) = projections(normalized_mse, [target], [tap])
-    assert projection.kernel.shape == (1, 1, 2, 6)
+    (kernel,) = projection.variables
+    assert kernel.shape == (1, 1, 2, 6)
+
+
+def test_a_regressor_on_every_level_normalises_by_the_batch():
+    """The BatchNorm is in training mode: the map's scale and mean do not matter."""
+    target, tap = maps(4, 4, 4, 6), maps(4, 4, 4, 6, seed=1)
+    (regressor,) = projections(fitnet_hint, [target], [tap])
+    assert len(regressor.trainable_variables) == 3
+    found, scaled = (
+        compare(fitnet_hint, [target], [values], [regressor], None)
+        for values in (tap, 100.0 * tap)
+    )
+    np.testing.assert_allclose(found, scaled, rtol=1e-3)
+    moving_mean = regressor.non_trainable_variables[0]
+    assert np.any(moving_mean.numpy())
 
 
 @pytest.mark.parametrize("maps_shape", [(2, 7), (2, 4, 4, 3)])

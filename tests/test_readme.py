@@ -71,6 +71,8 @@ def test_commands_run(command, tmp_path):
     more = ["--fast", f"--run_dir={tmp_path / 'run'}"]
     if "--student=mobilenet_v3_fpn" in words or "--student=efficientnet" in command:
         more += ["--image_size=192,256", *camvid_like(tmp_path / "data")]
+    if "--dataset=imagenet2012" in command:
+        more += ["--image_size=32"]
     environment = {**os.environ, "PYTHONWARNINGS": "default"}
     subprocess.run(
         [sys.executable, *words[1:], *more], check=True, cwd=ROOT, env=environment

@@ -6,8 +6,15 @@ The target is the teacher's side; its gradient is stopped inside.
 from keras_selfkd.losses.features import (
     attention_transfer,
     feature_loss,
+    fitnet_hint,
     normalized_mse,
 )
 from keras_selfkd.losses.logits import soft_label
 
-__all__ = ["attention_transfer", "feature_loss", "normalized_mse", "soft_label"]
+__all__ = [
+    "attention_transfer",
+    "feature_loss",
+    "fitnet_hint",
+    "normalized_mse",
+    "soft_label",
+]

@@ -4,13 +4,15 @@ import keras
 from keras import ops
 
 
-def feature_loss(default_weight, same_channels=False):
+def feature_loss(default_weight, same_channels=False, regressor=False):
     """Declares a function `(target, prediction, mask=None)` as a feature loss.
 
     Args:
         default_weight: Float, the weight that methods give it unless told.
         same_channels: Boolean, whether the maps must agree in channels; a method
-            then projects the student's map with a 1x1 convolution.
+            then projects the student's map with a 1x1 convolution where they differ.
+        regressor: Boolean, whether the student's map always passes a 1x1 convolution
+            to the target's channels, BatchNorm and ReLU.
 
     Returns:
         Decorator that registers the function with Keras, so that it can be saved.
@@ -19,6 +21,7 @@ def feature_loss(default_weight, same_channels=False):
     def declare(function):
         function.default_weight = default_weight
         function.same_channels = same_channels
+        function.regressor = regressor
         return keras.saving.register_keras_serializable(package="keras_selfkd")(
             function
         )
@@ -94,6 +97,41 @@ def normalized_mse(target, prediction, mask=None):
     difference = instance_normalized(
         ops.stop_gradient(target), mask
     ) - instance_normalized(prediction, mask)
+    return masked_mean(ops.mean(ops.square(difference), axis=-1), mask)
+
+
+# FITNET_WEIGHT_NOTE
+@feature_loss(default_weight=1.0, regressor=True)
+def fitnet_hint(target, prediction, mask=None):
+    """Mean squared difference of the two maps.
+
+    `mean((F' - T)^2)`; a method gives it the student's map through a trained regressor
+    (1x1 convolution, BatchNorm, ReLU), which is thrown away with the teacher.
+
+    Args:
+        target: Teacher map `(batch, height, width, channels)`; no gradient flows
+            into it.
+        prediction: Student map of the same shape.
+        mask: Optional `(batch, height, width)` mask of the positions that count.
+
+    Returns:
+        Tensor `(batch,)`, computed in float32.
+
+    Example:
+
+    >>> import numpy as np
+    >>> target = np.array([[[[1.0], [0.0]]]])
+    >>> print(np.array(fitnet_hint(target, 3.0 * target)))
+    [2.]
+
+    References:
+        Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015,
+        https://arxiv.org/abs/1412.6550. The mean is that of FRSKD's comparison
+        (https://arxiv.org/abs/2103.08273).
+    """
+    difference = at_least_float32(ops.stop_gradient(target)) - at_least_float32(
+        prediction
+    )
     return masked_mean(ops.mean(ops.square(difference), axis=-1), mask)
 
 

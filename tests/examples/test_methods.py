@@ -48,6 +48,31 @@ def test_sizes_of_the_self_teacher_come_from_the_flags():
 
 
 @pytest.mark.parametrize(
+    ("arguments", "alpha"),
+    [
+        ([], 0.4),
+        (["--mixing=mixup"], 0.4),
+        (["--mixing_alpha=0.2"], 0.2),
+        (["--mixing=mixup", "--mixing_alpha=0.2"], 0.2),
+    ],
+)
+def test_mixskd_mixes_as_its_paper_unless_told(arguments, alpha):
+    assert built("mixskd", *arguments).mixing.alpha == alpha
+
+
+def test_mixskd_takes_its_own_defaults():
+    method = built("mixskd", "--feature_weight=0.5", "--noadversarial")
+    assert (method.temperature, method.adversarial) == (3.0, False)
+    assert method.loss_weights["feature"] == 0.5
+    assert method.loss_weights["soft_label"] == 1.0
+
+
+def test_error_mixskd_with_cutmix():
+    with pytest.raises(ValueError, match="blends maps"):
+        built("mixskd", "--mixing=cutmix")
+
+
+@pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         ([], ["supervised", "frskd"]),

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_selfkd.losses import attention_transfer, normalized_mse
+from keras_selfkd.losses import attention_transfer, fitnet_hint, normalized_mse
 from tests.golden_arrays import GOLDEN, assert_parity
 
 
@@ -33,7 +33,13 @@ def normalized_mse_numpy(target, prediction, mask):
     return np.mean(mean(squared), axis=(1, 2, 3))
 
 
+def fitnet_hint_numpy(target, prediction, mask):
+    squared = np.mean((prediction - target) ** 2, axis=-1)
+    return np.sum(squared * mask, (1, 2)) / np.sum(mask, (1, 2))
+
+
 FORMULAS = {
+    fitnet_hint: fitnet_hint_numpy,
     attention_transfer: attention_transfer_numpy,
     normalized_mse: normalized_mse_numpy,
 }

@@ -3,7 +3,15 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from keras_selfkd import FRSKD, NFD, CutMix, Mixup, Supervised
+from keras_selfkd import (
+    FRSKD,
+    FRSKD_SLA,
+    NFD,
+    CutMix,
+    MixSKD,
+    Mixup,
+    Supervised,
+)
 from keras_selfkd.losses import normalized_mse
 from tests import toys
 
@@ -15,6 +23,8 @@ class Case(NamedTuple):
     teacher: Callable = lambda method: []
     # Creates it for pixel students, where they need another one.
     create_dense: Callable | None = None
+    # It takes classes alone.
+    classes_only: bool = False
     # What it draws differs on each replica, so that one device cannot repeat it.
     draws: bool = False
     # Its fast tests would repeat those of another case.
@@ -60,6 +70,22 @@ CASES = {
         ("feature", "soft_label"),
         lambda method: method.teacher.variables,
         create_dense=lambda: taught_by(toys.segmenter()),
+        slow=True,
+    ),
+    "mixskd": Case(
+        MixSKD,
+        ("soft_label", "teacher_soft_label"),
+        lambda method: method.self_teacher.trainable_variables,
+        draws=True,
+    ),
+    "frskd_sla": Case(
+        lambda: FRSKD_SLA(width=1, depth=1),
+        ("soft_label", "feature"),
+        lambda method: [
+            *method.self_teacher.trainable_variables,
+            *method.joint_heads[1].trainable_variables,
+        ],
+        classes_only=True,
         slow=True,
     ),
     "frskd_mixup": Case(

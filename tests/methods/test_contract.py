@@ -12,32 +12,59 @@ import tensorflow as tf
 from keras_selfkd import SelfDistillationModel
 from keras_selfkd.supervision import Supervision
 from tests import equality, toys
-from tests.methods.cases import CASES, EXACT
+from tests.methods.cases import CASES
 
 STUDENTS = {
     "class": (toys.classifier, toys.class_data),
     "pixel": (toys.segmenter, toys.pixel_data),
     "nested": (toys.nested_classifier, toys.class_data),
 }
-CLASS_AND_SLOWLY_PIXEL = ["class", pytest.param("pixel", marks=pytest.mark.slow)]
-CONDITIONS = [
-    pytest.param(name, marks=[] if name in equality.FEW else pytest.mark.slow)
-    for name in equality.CONDITIONS
-]
-ALL_STUDENTS = ["class", "pixel", pytest.param("nested", marks=pytest.mark.slow)]
 # The toys are so small that every self-teacher is larger; the warning has its test.
-pytestmark = pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning"),
+    # The toy segmenter's skip crosses its smallest map.
+    pytest.mark.filterwarnings("ignore:The student's layers after:UserWarning"),
+]
 
 
-def slowly(names):
-    """Parameters of which those of slow cases are left to the slow suite."""
+def slow_if(condition):
+    return pytest.mark.slow if condition else ()
+
+
+def on_students(*fast, slow=()):
+    """Every case with students that it takes, those of slow cases in the slow suite."""
+    return pytest.mark.parametrize(
+        ("case", "student"),
+        [
+            pytest.param(
+                case,
+                student,
+                id=f"{name}-{student}",
+                marks=slow_if(case.slow or student in slow),
+            )
+            for name, case in CASES.items()
+            for student in (*fast, *slow)
+            if not (case.classes_only and student == "pixel")
+        ],
+    )
+
+
+def on_replicas():
+    """FRSKD under every condition, the others under few: benchmarks/replicas.py."""
     return [
-        pytest.param(name, marks=pytest.mark.slow if CASES[name].slow else [])
-        for name in names
+        pytest.param(
+            method,
+            condition,
+            marks=slow_if(CASES[method].slow or condition not in equality.FEW),
+        )
+        for method, condition in equality.cases()
+        if method == "frskd" or condition in equality.FEW
     ]
 
 
-@pytest.fixture(params=slowly(CASES))
+@pytest.fixture(
+    params=[pytest.param(name, marks=slow_if(CASES[name].slow)) for name in CASES]
+)
 def case(request):
     return CASES[request.param]
 
@@ -89,7 +116,7 @@ def test_one_student_forward_a_step(case):
     assert float(counter.count) == 3.0
 
 
-@pytest.mark.parametrize("student", ALL_STUDENTS)
+@on_students("class", "pixel", slow=["nested"])
 def test_learns_with_finite_terms(case, student):
     model, (images, labels) = build(case, student)
     terms = terms_of(model, images, labels)
@@ -100,7 +127,7 @@ def test_learns_with_finite_terms(case, student):
     assert set(history) == {"loss", "accuracy", *(f"{t}_loss" for t in terms)}
 
 
-@pytest.mark.parametrize("student", ALL_STUDENTS)
+@on_students("class", "pixel", slow=["nested"])
 def test_every_term_and_every_weight_gets_a_gradient(case, student):
     model, data = build(case, student)
     with tf.GradientTape(persistent=True) as tape:
@@ -114,7 +141,7 @@ def test_every_term_and_every_weight_gets_a_gradient(case, student):
         assert norm(gradient) > 0.0, weight.path
 
 
-@pytest.mark.parametrize("student", ["class", "pixel"])
+@on_students("class", "pixel")
 def test_distillation_stops_where_the_paper_stops_it(case, student):
     model, data = build(case, student)
     with tf.GradientTape(persistent=True) as tape:
@@ -124,7 +151,7 @@ def test_distillation_stops_where_the_paper_stops_it(case, student):
         assert [norm(gradient) for gradient in gradients] == [0.0] * len(gradients)
 
 
-@pytest.mark.parametrize("student", CLASS_AND_SLOWLY_PIXEL)
+@on_students("class", slow=["pixel"])
 def test_reloaded_training_goes_on_bit_for_bit(case, student, tmp_path):
     model, (images, labels) = build(case, student, dropout=0.3)
     model.fit(images, labels, batch_size=8, shuffle=False, verbose=0)
@@ -175,8 +202,7 @@ def test_export_holds_only_the_student(case, tmp_path):
 
 
 @pytest.mark.usefixtures("double")
-@pytest.mark.parametrize("method", slowly(EXACT))
-@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize(("method", "condition"), on_replicas())
 def test_two_replicas_train_as_one(two_replicas, method, condition):
     """In float64: synchronised BatchNorm sums its statistics in another order."""
     one_device = tf.distribute.get_strategy()
@@ -205,7 +231,7 @@ def test_zero_weight_means_no_gradient(case):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-@pytest.mark.parametrize("student", CLASS_AND_SLOWLY_PIXEL)
+@on_students("class", slow=["pixel"])
 def test_finite_in_mixed_precision(case, student, policy, tmp_path):
     keras.config.set_dtype_policy(policy)
     try:
@@ -221,7 +247,7 @@ def test_finite_in_mixed_precision(case, student, policy, tmp_path):
     for layer in loaded.method._flatten_layers(include_self=False):
         # A functional model computes as its layers do, whatever its own policy is.
         has_policy = layer.weights and not hasattr(layer, "operations")
-        if has_policy and layer.name != "logits":
+        if has_policy and not layer.name.endswith("logits"):
             assert layer.dtype_policy.name == policy, layer.path
 
 
@@ -236,7 +262,7 @@ def test_xla_compiles(case):
     assert np.all(np.isfinite(history["loss"]))
 
 
-@pytest.mark.parametrize("student", CLASS_AND_SLOWLY_PIXEL)
+@on_students("class", slow=["pixel"])
 def test_several_steps_an_execution(case, student):
     model, data = build(case, student, compile_options={"steps_per_execution": 2})
     history = model.fit(*data, batch_size=6, epochs=2, verbose=0).history
@@ -244,7 +270,7 @@ def test_several_steps_an_execution(case, student):
     assert int(model.optimizer.iterations) == 6
 
 
-@pytest.mark.parametrize("student", CLASS_AND_SLOWLY_PIXEL)
+@on_students("class", slow=["pixel"])
 def test_gradient_accumulation(case, student):
     optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
     model, (images, labels) = build(case, student, optimizer)
@@ -276,7 +302,7 @@ def test_eager_equals_graph(case):
     np.testing.assert_allclose(*histories, rtol=1e-4)
 
 
-@pytest.mark.parametrize("student", CLASS_AND_SLOWLY_PIXEL)
+@on_students("class", slow=["pixel"])
 def test_evaluate_and_predict_are_the_students_and_change_nothing(case, student):
     model, (images, labels) = build(case, student)
     model.fit(images, labels, verbose=0)

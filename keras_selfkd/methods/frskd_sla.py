@@ -1,0 +1,156 @@
+"""FRSKD with self-supervised label augmentation: four rotations of each image."""
+
+import keras
+from keras import layers, ops
+
+from keras_selfkd import matching
+from keras_selfkd.losses import soft_label
+from keras_selfkd.method import Outputs
+from keras_selfkd.methods.frskd import FRSKD
+from keras_selfkd.mixing import MixedLabels
+from keras_selfkd.networks import is_dense
+
+ROTATIONS = 4
+
+
+@keras.saving.register_keras_serializable(package="keras_selfkd")
+class FRSKD_SLA(FRSKD):  # noqa: N801 (as the paper writes it)
+    """FRSKD on images and their rotations by 0, 90, 180 and 270 degrees.
+
+    Student and self-teacher get a second head on their coarsest map, trained on the
+    joint label `4 y + r` of class and rotation. Its logits, averaged over the four
+    rotations, `agg_c = mean_r joint(rotation r)[4 c + r]`, teach the first head.
+
+    `CE` of both heads of student and self-teacher (`task` and `joint_task`,
+    `teacher_task` and `teacher_joint_task`), `KL_T(agg_s || z_s) + KL_T(agg_t || z_t)`
+    (`aggregation`), `KL_T` from self-teacher to student, on the images' logits and on
+    the aggregated ones (`soft_label`), and FRSKD's feature loss on all views.
+
+    A step takes five views of each image at once, so it costs five times FRSKD's, and
+    they share their BatchNorm statistics; the authors' code runs the rotations in a
+    second pass. The student's second head is not deployed.
+
+    Args:
+        aggregation_weight: Float or `LearningRateSchedule`, weight of the aggregated
+            logits as teachers. Defaults to 1, the paper's.
+        **kwargs: As for `FRSKD`.
+
+    Raises:
+        ValueError: for pixel students, students of one logit, and images that are not
+            square.
+
+    Example:
+
+    >>> import keras_selfkd
+    >>> method = keras_selfkd.FRSKD_SLA(width=1)
+    >>> sorted(set(method.loss_weights) - set(keras_selfkd.FRSKD().loss_weights))
+    ['aggregation', 'joint_task', 'teacher_joint_task']
+
+    References:
+        Ji et al., CVPR 2021, https://arxiv.org/abs/2103.08273 (FRSKD+SLA); Lee et al.,
+        "Self-supervised Label Augmentation via Input Transformations", ICML 2020,
+        https://arxiv.org/abs/1910.05872
+    """
+
+    def __init__(self, aggregation_weight=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.aggregation_weight = aggregation_weight
+
+    @property
+    def loss_weights(self):
+        return {
+            **super().loss_weights,
+            "joint_task": 1.0,
+            "teacher_joint_task": 1.0,
+            "aggregation": self.aggregation_weight,
+        }
+
+    def attach(self, student, outputs):
+        height, width = student.inputs[0].shape[1:3]
+        classes = outputs.logits.shape[-1]
+        if is_dense(outputs.logits) or height != width or classes < 2:
+            raise ValueError(
+                "FRSKD_SLA needs a classifier of square images, which it rotates, into "
+                "two or more classes. "
+                f"Received: student={student.name!r} for images "
+                f"{student.inputs[0].shape[1:]} with logits {outputs.logits.shape}"
+            )
+        super().attach(student, outputs)
+        coarsest = outputs.features[-1], self.self_teacher.outputs[-1]
+        self.joint_heads = [joint_head(tap, outputs.logits) for tap in coarsest]
+
+    def prepare(self, batch):
+        batch = super().prepare(batch)
+        rotated = [ops.rot90(batch["x"], k, axes=(1, 2)) for k in range(ROTATIONS)]
+        return {**batch, "x": ops.concatenate([batch["x"], *rotated])}
+
+    def loss_terms(self, student, batch, supervise):
+        logits, *refined = self.self_teacher(student.features, training=True)
+        teacher = Outputs(logits, refined)
+        heads = zip((student, teacher), self.joint_heads, strict=True)
+        joint = [views(head(one.features[-1]))[1:] for one, head in heads]
+        aggregated = [aggregate(rotations) for rotations in joint]
+        plain = [views(one.logits)[0] for one in (student, teacher)]
+
+        def joint_task(rotations):
+            losses = [
+                supervise(joint_label(batch["y"], r, student.logits), rotations[r])
+                for r in range(ROTATIONS)
+            ]
+            return sum(losses) / ROTATIONS
+
+        def teach(target, prediction):
+            return soft_label(target, prediction, self.temperature)
+
+        feature = matching.compare(
+            self.feature_loss, refined, student.features, self.projections, None
+        )
+        terms = {
+            "task": supervise(batch["y"], plain[0]),
+            "teacher_task": supervise(batch["y"], plain[1]),
+            "joint_task": joint_task(joint[0]),
+            "teacher_joint_task": joint_task(joint[1]),
+            "aggregation": sum(map(teach, aggregated, plain)),
+            "feature": sum(views(feature)) / (1 + ROTATIONS),
+        }
+        if self.soft_label_weight != 0:
+            both = teach(plain[1], plain[0]) + teach(aggregated[1], aggregated[0])
+            terms["soft_label"] = both / 2
+        return terms
+
+    def get_config(self):
+        weight = keras.saving.serialize_keras_object(self.aggregation_weight)
+        return {**super().get_config(), "aggregation_weight": weight}
+
+
+def joint_head(tap, logits):
+    """A classifier of classes and rotations, on a map."""
+    inputs = keras.Input(batch_shape=tap.shape, dtype=tap.dtype)
+    pooled = layers.GlobalAveragePooling2D(name="pool")(inputs)
+    outputs = layers.Dense(
+        ROTATIONS * logits.shape[-1], dtype=keras.config.floatx(), name="joint_logits"
+    )(pooled)
+    return keras.Model(inputs, outputs, name="joint_head")
+
+
+def views(tensor):
+    """The images' own part of a tensor and those of the four rotations."""
+    return ops.split(tensor, 1 + ROTATIONS)
+
+
+def aggregate(joint_logits):
+    """Logits of classes, from the joint logits of the four rotations."""
+    return sum(joint_logits[r][:, r::ROTATIONS] for r in range(ROTATIONS)) / ROTATIONS
+
+
+def joint_label(y, rotation, logits):
+    """The label `4 y + rotation`, of integers or of one-hot labels."""
+    if isinstance(y, MixedLabels):
+        own, partner = (joint_label(one, rotation, logits) for one in y[:2])
+        return MixedLabels(own, partner, y.share)
+    y = ops.convert_to_tensor(y)
+    classes = logits.shape[-1]
+    if len(y.shape) == 2 and y.shape[-1] == classes:
+        row = ops.one_hot(rotation, ROTATIONS, dtype=y.dtype)
+        return ops.reshape(y[:, :, None] * row, (-1, ROTATIONS * classes))
+    return ROTATIONS * y + rotation

@@ -1,0 +1,114 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_selfkd import FRSKD_SLA, Mixup, SelfDistillationModel
+from keras_selfkd.losses import attention_transfer, soft_label
+from keras_selfkd.methods.frskd_sla import aggregate, joint_label
+from keras_selfkd.mixing import MixedLabels
+from tests import toys
+from tests.golden_arrays import GOLDEN, assert_parity
+
+pytestmark = pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning")
+
+
+def test_aggregation_is_the_papers():
+    rows = GOLDEN["sla.joint_logits"].reshape(5, 4, 40)
+    assert_parity(aggregate(list(rows.swapaxes(0, 1))), GOLDEN["sla.aggregated_logits"])
+
+
+def test_joint_labels():
+    logits = tf.zeros((2, 3))
+    sparse = [np.array(joint_label([2, 0], r, logits)) for r in range(4)]
+    np.testing.assert_array_equal(sparse, [[8, 0], [9, 1], [10, 2], [11, 3]])
+    one_hot = np.eye(3, dtype="float32")[[2, 0]]
+    for r in range(4):
+        joint = np.array(joint_label(one_hot, r, logits))
+        np.testing.assert_array_equal(joint.argmax(-1), sparse[r])
+        np.testing.assert_array_equal(joint.sum(-1), [1, 1])
+    mixed = joint_label(MixedLabels([2, 0], [0, 2], 0.3), 1, logits)
+    np.testing.assert_array_equal(mixed.partner, [1, 9])
+    assert mixed.share == 0.3
+
+
+def test_views_are_the_images_and_their_rotations():
+    images, labels = toys.class_data(2)
+    batch = {"x": images, "y": labels, "sample_weight": None, "valid": None}
+    views = np.split(np.array(FRSKD_SLA().prepare(batch)["x"]), 5)
+    np.testing.assert_array_equal(views[0], images)
+    for k in range(4):
+        np.testing.assert_array_equal(views[1 + k], np.rot90(images, k, axes=(1, 2)))
+
+
+def test_terms_are_the_papers_formula():
+    method = FRSKD_SLA(width=1, depth=1, temperature=3.0)
+    model = SelfDistillationModel(toys.classifier(), method)
+    images, labels = toys.class_data(3)
+    batch = {"x": images, "y": labels, "sample_weight": None, "valid": None}
+    batch = method.prepare(batch)
+    student = model.outputs_of(batch["x"], training=True)
+
+    def supervise(y, z):
+        return keras.losses.sparse_categorical_crossentropy(y, z, from_logits=True)
+
+    terms = method.loss_terms(student, batch, supervise)
+    teacher, *refined = method.self_teacher(student.features, training=True)
+    plain, aggregated, joint = [], [], []
+    pairs = ((student.logits, student.features[-1]), (teacher, refined[-1]))
+    for head, (logits, coarsest) in zip(method.joint_heads, pairs, strict=True):
+        rows = np.array(head(coarsest)).reshape(5, 3, 4, 4)[1:]  # rotation, b, c, r
+        plain.append(np.array(logits)[:3])
+        aggregated.append(np.mean([rows[r, :, :, r] for r in range(4)], axis=0))
+        joint.append(
+            np.mean(
+                [supervise(4 * labels + r, rows[r].reshape(3, 16)) for r in range(4)]
+            )
+        )
+    feature = sum(
+        attention_transfer(t, f) for t, f in zip(refined, student.features, strict=True)
+    )
+    expected = {
+        "task": np.mean(supervise(labels, plain[0])),
+        "teacher_task": np.mean(supervise(labels, plain[1])),
+        "joint_task": joint[0],
+        "teacher_joint_task": joint[1],
+        "aggregation": sum(
+            np.mean(soft_label(a, z, 3.0))
+            for a, z in zip(aggregated, plain, strict=True)
+        ),
+        "soft_label": np.mean(
+            soft_label(
+                np.concatenate([plain[1], aggregated[1]]),
+                np.concatenate([plain[0], aggregated[0]]),
+                3.0,
+            )
+        ),
+        "feature": np.mean(feature),
+    }
+    assert set(terms) == set(expected) == set(method.loss_weights)
+    for name, value in expected.items():
+        np.testing.assert_allclose(np.mean(terms[name]), value, rtol=1e-5, err_msg=name)
+
+
+def test_one_hot_labels_mixed():
+    images, labels = toys.class_data()
+    method = FRSKD_SLA(width=1, depth=1, mixing=Mixup())
+    model = SelfDistillationModel(toys.classifier(), method)
+    smoothed = keras.losses.CategoricalCrossentropy(True, label_smoothing=0.1)
+    model.compile("sgd", smoothed)
+    one_hot = np.eye(toys.CLASSES, dtype="float32")[labels]
+    assert np.isfinite(model.fit(images, one_hot, verbose=0).history["loss"][0])
+
+
+@pytest.mark.parametrize(
+    "create",
+    [
+        toys.segmenter,
+        lambda: toys.classifier((16, 32, 3)),
+        lambda: toys.classifier(classes=1),
+    ],
+)
+def test_error_students_whose_images_cannot_be_rotated(create):
+    with pytest.raises(ValueError, match="classifier of square images"):
+        SelfDistillationModel(create(), FRSKD_SLA(width=1))
