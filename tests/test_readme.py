@@ -69,8 +69,10 @@ def test_commands_run(command, tmp_path):
     of_data = ("--dataset", "--data_dir", "--train_per_class", "--void", "--image_size")
     words = [w for w in shlex.split(command) if not w.startswith(of_data)]
     more = ["--fast", f"--run_dir={tmp_path / 'run'}"]
-    if "--student=mobilenet_v3_fpn" in words or "--student=efficientnet" in command:
+    if "--student=mobilenet_v3_fpn" in words:
         more += ["--image_size=192,256", *camvid_like(tmp_path / "data")]
+    if "--student=efficientnet_bifpn" in words:
+        more += ["--image_size=160", "--nobaseline", *camvid_like(tmp_path / "data")]
     if "--dataset=imagenet2012" in command:
         more += ["--image_size=32"]
     environment = {**os.environ, "PYTHONWARNINGS": "default"}

@@ -77,6 +77,7 @@ CASES = {
         ("soft_label", "teacher_soft_label"),
         lambda method: method.self_teacher.trainable_variables,
         draws=True,
+        slow=True,
     ),
     "frskd_sla": Case(
         lambda: FRSKD_SLA(width=1, depth=1),
