@@ -1,19 +1,22 @@
-"""Plain training against FRSKD on 10,000 CIFAR-100 images: accuracy over seeds.
+"""Methods of self-distillation, and what costs nothing, on 10,000 CIFAR-100 images.
 
     python -m benchmarks.cifar100
 
 trains the thin ResNet-18 (16-32-64-128 channels) on the first 100 images of each
-class, 30 epochs, batch 64, cosine from 0.1, momentum 0.9, L2 5e-4, pad-crop-flip:
-plainly, with FRSKD, and with FRSKD whose two distillation weights ramp up over the
-whole training. Last-epoch weights; nothing is chosen on test images. Nine runs take
-about two and a half hours on 2 CPU cores. Finished runs are kept in --run_dir, so an
-interrupted benchmark goes on where it was; the table and the picture are written
-after every run.
+class, batch 64, cosine from 0.1, momentum 0.9, L2 5e-4, pad-crop-flip, 30 epochs
+unless said: plainly, with label smoothing, Mixup and CutMix, and with every method; and
+plainly for as long, by the clock, as FRSKD and MixSKD took. Last-epoch weights; nothing
+is chosen on test images. It says first how long it will take. Finished runs are kept in
+--run_dir, so an interrupted benchmark goes on where it was; the table and the picture
+are written after every run.
 """
 
 import json
 import pathlib
+import statistics
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -23,13 +26,20 @@ from benchmarks import reports
 from benchmarks.recipe import compiled
 from examples.data import load_data
 from examples.results import score
-from keras_selfkd import FRSKD, SigmoidRampUp, Supervised
+from keras_selfkd import (
+    FRSKD,
+    FRSKD_SLA,
+    CutMix,
+    MixSKD,
+    Mixup,
+    SigmoidRampUp,
+    Supervised,
+)
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Directory of prepared TFDS data sets.")
 flags.DEFINE_bool("download", True, "Let TFDS download what --data_dir does not hold.")
-flags.DEFINE_integer("seeds", 3, "Number of seeds.", lower_bound=1)
-flags.DEFINE_integer("epochs", 30, "Epochs of every run.", lower_bound=1)
+flags.DEFINE_integer("epochs", 30, "Epochs of most runs.", lower_bound=1)
 flags.DEFINE_string(
     "run_dir", "benchmarks/cifar100_runs", "Where finished runs are kept."
 )
@@ -37,17 +47,95 @@ flags.DEFINE_bool("readme", False, "Write the table into README.md as well.")
 flags.DEFINE_string("output", "benchmarks/cifar100", "Table and picture, no suffix.")
 
 TEST_EVERY = 5
-LEGS = {
-    "plain": lambda steps: Supervised(),
-    "FRSKD, constant weights": lambda steps: FRSKD(),
-    "FRSKD, ramped weights": lambda steps: FRSKD(
+PLAIN_MINUTES = 5.5  # Of 30 epochs on 2 CPU cores, for the plan.
+
+
+class Leg(NamedTuple):
+    """One line of the table.
+
+    Attributes:
+        method: Function from the number of steps to a `Method`.
+        seeds: Number of runs.
+        cost: About how many times plain training's time a step takes, for the plan.
+        label_smoothing: Of the compiled loss.
+        epochs: Epochs, where they are not `--epochs`.
+        as_long_as: Name of a leg whose time is filled with as many epochs as fit.
+    """
+
+    method: Callable
+    seeds: int = 1
+    cost: float = 1.0
+    label_smoothing: float = 0.0
+    epochs: int | None = None
+    as_long_as: str | None = None
+
+
+def plain(steps):
+    return Supervised()
+
+
+def ramped(steps, mixing=None):
+    return FRSKD(
         soft_label_weight=SigmoidRampUp(0, steps, 2.0),
         feature_weight=SigmoidRampUp(0, steps, 100.0),
+        mixing=mixing,
+    )
+
+
+FRSKD_RAMPED = "FRSKD, ramped weights"
+LEGS = {
+    "plain": Leg(plain, seeds=3),
+    "label smoothing 0.1": Leg(plain, label_smoothing=0.1),
+    "Mixup 0.2": Leg(lambda steps: Supervised(mixing=Mixup(0.2))),
+    "CutMix 1.0": Leg(lambda steps: Supervised(mixing=CutMix(1.0)), seeds=3),
+    "FRSKD, constant weights": Leg(lambda steps: FRSKD(), seeds=3, cost=2.0),
+    FRSKD_RAMPED: Leg(ramped, seeds=3, cost=2.0),
+    "FRSKD, ramped, Mixup": Leg(lambda steps: ramped(steps, Mixup(0.2)), cost=2.0),
+    "FRSKD, ramped, CutMix": Leg(lambda steps: ramped(steps, CutMix(1.0)), cost=2.0),
+    "MixSKD": Leg(lambda steps: MixSKD(), seeds=3, cost=5.3),
+    "plain, as long as FRSKD": Leg(plain, cost=2.0, as_long_as=FRSKD_RAMPED),
+    "plain, as long as MixSKD": Leg(plain, cost=5.3, as_long_as="MixSKD"),
+    "FRSKD_SLA, 10 epochs: not comparable": Leg(
+        lambda steps: FRSKD_SLA(), cost=10.0, epochs=10
     ),
 }
 
 
-def train(leg, seed, path):
+def path_of(name, seed):
+    epochs = LEGS[name].epochs or FLAGS.epochs
+    slug = name.split(":")[0].replace(",", "").replace(" ", "_")
+    return pathlib.Path(FLAGS.run_dir) / f"{slug}-{epochs}-{seed}.json"
+
+
+def planned():
+    """Runs `(name, seed)` in their order: first one seed of each leg."""
+    runs = [(seed, name) for name, leg in LEGS.items() for seed in range(leg.seeds)]
+    return [(name, seed) for seed, name in sorted(runs, key=lambda run: run[0])]
+
+
+def hours_to_go():
+    minutes = [
+        PLAIN_MINUTES * LEGS[name].cost * (LEGS[name].epochs or FLAGS.epochs) / 30
+        for name, seed in planned()
+        if not path_of(name, seed).exists()
+    ]
+    return sum(minutes) / 60
+
+
+def median_seconds(name):
+    files = [path_of(name, seed) for seed in range(LEGS[name].seeds)]
+    runs = [json.loads(f.read_text(encoding="utf-8")) for f in files if f.exists()]
+    return statistics.median(run["seconds"] for run in runs)
+
+
+def epochs_of(leg):
+    if leg.as_long_as:
+        ratio = median_seconds(leg.as_long_as) / median_seconds("plain")
+        return round(FLAGS.epochs * ratio)
+    return leg.epochs or FLAGS.epochs
+
+
+def train(name, seed, path):
     """Trains one leg and writes its history and scores to `path`."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
@@ -59,23 +147,38 @@ def train(leg, seed, path):
         batch_size=64,
         seed=seed,
     )
-    steps = FLAGS.epochs * data.steps_per_epoch
-    model = compiled(data, (16, 32, 64, 128), LEGS[leg](steps), steps)
+    leg = LEGS[name]
+    epochs = epochs_of(leg)
+    steps = epochs * data.steps_per_epoch
+    model = compiled(data, (16, 32, 64, 128), leg.method(steps), steps)
+    training, test = data.train(), data.test
+    if leg.label_smoothing:
+        model.compile(
+            model.optimizer,
+            keras.losses.CategoricalCrossentropy(
+                from_logits=True, label_smoothing=leg.label_smoothing
+            ),
+            metrics=["accuracy"],
+        )
+        training, test = (
+            dataset.map(lambda x, y: (x, keras.ops.one_hot(y, data.classes)))
+            for dataset in (training, test)
+        )
     start = time.time()
     history = model.fit(
-        data.train(),
+        training,
         steps_per_epoch=data.steps_per_epoch,
-        epochs=FLAGS.epochs,
+        epochs=epochs,
         shuffle=False,
-        validation_data=data.test,
+        validation_data=test,
         validation_freq=TEST_EVERY,
         verbose=2,
     ).history
     seconds = time.time() - start
     labels = np.concatenate([labels for _, labels in data.test])
     logits = model.predict(data.test, verbose=0)
-    result = {"leg": leg, "seed": seed, "seconds": seconds, "history": history}
-    result |= rate(logits, labels)
+    result = {"leg": name, "seed": seed, "epochs": epochs, "seconds": seconds}
+    result |= {"history": history, **rate(logits, labels)}
     reports.write_text(path, json.dumps(result, indent=1))
 
 
@@ -88,32 +191,35 @@ def rate(logits, labels):
 
 def table(results):
     """The legs' scores over the seeds, in Markdown."""
-    plain = [100 * r["accuracy"] for r in results if r["leg"] == "plain"]
+    plain = {r["seed"]: r["accuracy"] for r in results if r["leg"] == "plain"}
     lines = [
-        "| method | seeds | test accuracy, % | gain, points | NLL | ECE, % "
-        "| training accuracy, % |",
-        "|---|---|---|---|---|---|---|",
+        "| method | epochs | seeds | test accuracy, % | gain, points | NLL | ECE, % "
+        "| training accuracy, % | minutes |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for leg in LEGS:
-        runs = [r for r in results if r["leg"] == leg]
+    for name in LEGS:
+        runs = [r for r in results if r["leg"] == name]
         if not runs:
             continue
-        accuracies = [100 * r["accuracy"] for r in runs]
-        gains = [ours - base for ours, base in zip(accuracies, plain, strict=False)]
-        columns = {
-            "nll": [r["nll"] for r in runs],
-            "ece": [100 * r["calibration_error"] for r in runs],
-            "training": [100 * r["history"]["accuracy"][-1] for r in runs],
-        }
-        cells = [leg, str(len(runs)), reports.mean_std(accuracies)]
-        cells.append(reports.mean_std(gains) if leg != "plain" else "")
-        cells += [reports.mean_std(values) for values in columns.values()]
+        gains = [100 * (r["accuracy"] - plain[r["seed"]]) for r in runs]
+        columns = (
+            [100 * r["accuracy"] for r in runs],
+            gains,
+            [r["nll"] for r in runs],
+            [100 * r["calibration_error"] for r in runs],
+            [100 * r["history"]["accuracy"][-1] for r in runs],
+        )
+        cells = [name, str(len(runs[0]["history"]["accuracy"])), str(len(runs))]
+        cells += map(reports.mean_std, columns)
+        cells[4] = "" if name == "plain" else cells[4]
+        cells.append(f"{statistics.median(r['seconds'] for r in runs) / 60:.0f}")
         lines.append(f"| {' | '.join(cells)} |")
-    planned = FLAGS.seeds * len(LEGS)
-    finished = f"{len(results)} of {planned} planned runs are finished. "
-    each = finished * (len(results) < planned) + "Each run, by seed: "
+    finished = f"{len(results)} of {len(planned())} planned runs are finished. "
+    each = finished * (len(results) < len(planned())) + "Each run, by seed: "
     each += "; ".join(
-        f"{r['leg']} {r['seed']}: {100 * r['accuracy']:.2f}" for r in results
+        f"{name} " + ", ".join(f"{100 * r['accuracy']:.2f}" for r in runs)
+        for name in LEGS
+        if (runs := [r for r in results if r["leg"] == name])
     )
     return "\n".join([*lines, "", f"{each}."])
 
@@ -132,8 +238,8 @@ calibration (ECE).
 def write_report(results):
     """Writes the table and the picture of the finished runs."""
     text = (
-        f"# CIFAR-100, first 100 images a class, thin ResNet-18, {FLAGS.epochs} epochs"
-        f"\n\n`python -m benchmarks.cifar100`, {reports.machine()}.\n\n"
+        f"# CIFAR-100, first 100 images a class, thin ResNet-18\n\n"
+        f"`python -m benchmarks.cifar100`, {reports.machine()}.\n\n"
         f"{table(results)}\n\n{DIAGNOSIS}\n"
         f"![Test accuracy]({pathlib.Path(FLAGS.output).name}.png)\n"
     )
@@ -142,7 +248,7 @@ def write_report(results):
         leg: 100
         * np.array([r["history"]["val_accuracy"] for r in results if r["leg"] == leg])
         for leg in LEGS
-        if any(r["leg"] == leg for r in results)
+        if LEGS[leg].seeds > 1 and any(r["leg"] == leg for r in results)
     }
     reports.draw_curves(
         curves,
@@ -157,16 +263,15 @@ def write_report(results):
 
 
 def main(_):
+    print(f"{hours_to_go():.1f} hours to go, on 2 CPU cores", flush=True)
     results = []
-    for seed in range(FLAGS.seeds):
-        for leg in LEGS:
-            slug = leg.replace(",", "").replace(" ", "_")
-            path = pathlib.Path(FLAGS.run_dir) / f"{slug}-{FLAGS.epochs}-{seed}.json"
-            if not path.exists():
-                print(f"{leg}, seed {seed}", flush=True)
-                train(leg, seed, path)
-            results.append(json.loads(path.read_text(encoding="utf-8")))
-            write_report(results)
+    for name, seed in planned():
+        path = path_of(name, seed)
+        if not path.exists():
+            print(f"{name}, seed {seed}", flush=True)
+            train(name, seed, path)
+        results.append(json.loads(path.read_text(encoding="utf-8")))
+        write_report(results)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import pytest
 import tensorflow as tf
-from tensorflow.python.framework import ops as framework_ops
+
+from tests import memory
 
 # Two logical devices stand in for two GPUs; only before TensorFlow starts.
 tf.config.set_logical_device_configuration(
@@ -17,12 +18,7 @@ tf.config.set_logical_device_configuration(
 @pytest.fixture(autouse=True)
 def fresh_session():
     """Layer names, seeds and memory that do not depend on the tests that ran before."""
-    # TensorFlow keeps every graph with a custom gradient for ever: tens of MB a test
-    # (https://github.com/tensorflow/tensorflow/issues/80895).
-    gradients = framework_ops.gradient_registry._registry
-    for name in [name for name in gradients if name.startswith("CustomGradient-")]:
-        del gradients[name]
-    keras.utils.clear_session()
+    memory.clear_session()
     keras.utils.set_random_seed(0)
 
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from keras_selfkd import SelfDistillationModel
 from keras_selfkd.distribution import strategy_by_name
-from tests import toys
+from tests import memory, toys
 from tests.methods.cases import CASES, EXACT
 
 
@@ -92,7 +92,7 @@ def batches(condition):
 def train(method, condition, strategy, epochs=1):
     """Weights and logs of a training; the student has no BatchNorm."""
     condition = CONDITIONS[condition]
-    keras.utils.clear_session()
+    memory.clear_session()
     keras.utils.set_random_seed(1)
     create = toys.segmenter if condition.void else toys.classifier
     ignore = {"ignore_class": toys.CLASSES} if condition.void else {}

@@ -4,6 +4,7 @@ import pytest
 from keras import layers
 
 from examples.convnets import resnet18, thin_resnet18
+from examples.students import build_student
 from keras_selfkd.networks import branches, joint_head, last_tap
 from keras_selfkd.taps import Tapped
 from tests import toys
@@ -35,13 +36,17 @@ def test_a_branch_repeats_the_students_remaining_layers():
         assert branch.outputs[1].shape == outputs.logits.shape
 
 
-def mobilenet():
-    return keras.applications.MobileNetV2(
-        (96, 96, 3), weights=None, classes=10, classifier_activation=None
-    )
+COPIED = [
+    toys.nested_classifier,
+    lambda: thin_resnet18((32, 32, 3), 10),
+    *(
+        pytest.param(lambda name=name: build_student(name, (64, 64, 3), 10), id=name)
+        for name in ("MobileNetV2", "keras_hub:ResNetBackbone")
+    ),
+]
 
 
-@pytest.mark.parametrize("create", [toys.nested_classifier, mobilenet])
+@pytest.mark.parametrize("create", COPIED)
 def test_no_branch_of_these_is_a_chain(create):
     """No warning is given, and none of their layers is the student's."""
     student = create()

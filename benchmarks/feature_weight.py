@@ -1,13 +1,12 @@
-"""The default weight of `normalized_mse`, chosen on validation images.
+"""The default weight of a feature loss, chosen on validation images.
 
-    python -m benchmarks.normalized_mse_weight
+    python -m benchmarks.feature_weight --feature_loss=normalized_mse
 
 trains a ResNet-18 of 8-16-32-64 channels on the first 20 images of each CIFAR-100
-class with FRSKD, this feature loss, several weights and seeds, and compares the
-accuracy on the next 50 training images of each class; test images are not looked at.
-Otherwise the recipe is that of benchmarks/cifar100.py. Takes about 20 minutes on 2 CPU
-cores. Finished runs are kept in --runs, so an interrupted benchmark goes on where it
-was.
+class with FRSKD, a feature loss, several weights and seeds, and compares the accuracy
+on the next 50 training images of each class; test images are not looked at. Otherwise
+the recipe is that of benchmarks/cifar100.py. Takes about 20 minutes on 2 CPU cores.
+Finished runs are kept, so an interrupted benchmark goes on where it was.
 """
 
 import json
@@ -19,26 +18,36 @@ from absl import app, flags
 from benchmarks import reports
 from benchmarks.recipe import compiled
 from examples.data import load_data
-from keras_selfkd import FRSKD, Supervised
-from keras_selfkd.losses import normalized_mse
+from keras_selfkd import FRSKD, Supervised, losses
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Directory of prepared TFDS data sets.")
 flags.DEFINE_bool("download", True, "Let TFDS download what --data_dir does not hold.")
-flags.DEFINE_string(
-    "runs", "benchmarks/normalized_mse_weight.json", "Where finished runs are kept."
+flags.DEFINE_enum(
+    "feature_loss", "normalized_mse", ["normalized_mse", "fitnet_hint"], "Which one."
 )
 
 PLAIN = "plain training"
-LEGS = (PLAIN, 0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
+WEIGHTS = {
+    "normalized_mse": (0.0, 0.1, 0.3, 1.0, 3.0, 10.0),
+    "fitnet_hint": (0.0, 0.1, 1.0, 10.0, 100.0),
+}
 SEEDS, EPOCHS = 2, 30
-FAR_OFF = (1.0, 3.0, 10.0)  # After one seed.
+# After one seed.
+FAR_OFF = {"normalized_mse": (1.0, 3.0, 10.0), "fitnet_hint": ()}
+READING = {
+    "normalized_mse": "In a training this short no weight helps, and large ones harm "
+    "most. The default is the smallest that was tried, 0.1. Ramped weights were not "
+    "tried.",
+    "fitnet_hint": "READING",
+}
 
 
 def method(leg):
     if leg == PLAIN:
         return Supervised()
-    return FRSKD(feature_loss=normalized_mse, feature_weight=leg)
+    feature_loss = getattr(losses, FLAGS.feature_loss)
+    return FRSKD(feature_loss=feature_loss, feature_weight=leg)
 
 
 def validation_accuracy(leg, seed):
@@ -66,33 +75,33 @@ def validation_accuracy(leg, seed):
     return 100 * model.evaluate(data.validation, verbose=0)[1]
 
 
-def write_report(runs):
+def write_report(runs, path):
     table = "| weight | seeds | validation accuracy, % |\n|---|---|---|\n"
-    for leg in LEGS:
+    for leg in (PLAIN, *WEIGHTS[FLAGS.feature_loss]):
         found = [runs[key] for key in runs if key.startswith(f"{leg}, ")]
         if found:
             table += f"| {leg} | {len(found)} | {reports.mean_std(found)} |\n"
     text = (
-        "# Weight of `normalized_mse`\n\n`python -m benchmarks.normalized_mse_weight`, "
-        f"{reports.machine()}. 2,000 CIFAR-100 images, {EPOCHS} epochs, FRSKD with "
-        f"constant weights; 5,000 validation images.\n\n{table}\n"
-        "In a training this short no weight helps, and large ones harm most. The "
-        "default is the smallest that was tried, 0.1. Ramped weights were not tried.\n"
+        f"# Weight of `{FLAGS.feature_loss}`\n\n`python -m benchmarks.feature_weight "
+        f"--feature_loss={FLAGS.feature_loss}`, {reports.machine()}. 2,000 CIFAR-100 "
+        f"images, {EPOCHS} epochs, FRSKD with constant weights; 5,000 validation "
+        f"images.\n\n{table}\n{READING[FLAGS.feature_loss]}\n"
     )
-    reports.write_text(pathlib.Path("benchmarks/normalized_mse_weight.md"), text)
+    reports.write_text(path, text)
 
 
 def main(_):
-    path = pathlib.Path(FLAGS.runs)
+    stem = f"benchmarks/{FLAGS.feature_loss}_weight"
+    path = pathlib.Path(f"{stem}.json")
     runs = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for seed in range(SEEDS):
-        for leg in LEGS:
+        for leg in (PLAIN, *WEIGHTS[FLAGS.feature_loss]):
             key = f"{leg}, seed {seed}"
-            if key not in runs and not (seed and leg in FAR_OFF):
+            if key not in runs and not (seed and leg in FAR_OFF[FLAGS.feature_loss]):
                 runs[key] = validation_accuracy(leg, seed)
                 print(f"{key}: {runs[key]:.2f} %", flush=True)
                 reports.write_text(path, json.dumps(runs, indent=1))
-            write_report(runs)
+            write_report(runs, pathlib.Path(f"{stem}.md"))
 
 
 if __name__ == "__main__":
