@@ -5,7 +5,7 @@ import warnings
 import keras
 from keras import layers
 
-from keras_selfkd.networks.bifpn import batch_norm
+from keras_selfkd.networks.bifpn import conv_bn_relu
 from keras_selfkd.networks.heads import is_dense, prediction_head
 
 
@@ -103,14 +103,18 @@ def without_seeds(config):
 
 def chain(tap, last, logits):
     """Separable convolutions, strided while the map is twice too large, and a head."""
-    start = keras.Input(batch_shape=tap.shape, dtype=tap.dtype)
-    x, strides = start, 2
+    x = start = keras.Input(batch_shape=tap.shape, dtype=tap.dtype)
+    strides, block = 2, 0
     while strides == 2:
+        block += 1
         strides = 2 if all(x.shape[a] >= 2 * last.shape[a] for a in (1, 2)) else 1
-        x = layers.DepthwiseConv2D(3, strides, padding="same", use_bias=False)(x)
-        channels = last.shape[-1] if strides == 1 else 2 * x.shape[-1]
-        x = layers.Conv2D(min(channels, last.shape[-1]), 1, use_bias=False)(x)
-        x = layers.ReLU()(batch_norm(None, sync=False)(x))
+        name = f"block{block}_depthwise"
+        x = layers.DepthwiseConv2D(
+            3, strides, padding="same", use_bias=False, name=name
+        )(x)
+        channels = 2 * x.shape[-1] if strides == 2 else last.shape[-1]
+        channels = min(channels, last.shape[-1])
+        x = conv_bn_relu(x, channels, f"block{block}", sync=False)
     if x.shape[1:3] != last.shape[1:3]:
         x = keras.ops.image.resize(x, last.shape[1:3], interpolation="bilinear")
     return keras.Model(start, [x, prediction_head([x], logits)])
