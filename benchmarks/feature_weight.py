@@ -39,7 +39,7 @@ READING = {
     "normalized_mse": "In a training this short no weight helps, and large ones harm "
     "most. The default is the smallest that was tried, 0.1. Ramped weights were not "
     "tried.",
-    "fitnet_hint": "READING",
+    "fitnet_hint": "It has no default weight.",
 }
 
 

@@ -29,7 +29,7 @@ _FEATURE_WEIGHT = flags.DEFINE_float(
     "feature_weight",
     None,
     "Weight of the feature loss; by default that loss's own, for masks 50 of attention "
-    "transfer, with mixskd 1.",
+    "transfer, with mixskd 1; fitnet_hint has no default.",
     lower_bound=0.0,
 )
 _FEATURE_RAMP = flags.DEFINE_enum(

@@ -52,12 +52,17 @@ def projections(feature_loss, targets, taps):
     regressor = getattr(feature_loss, "regressor", False)
     found = []
     for target, tap in zip(targets, taps, strict=True):
-        x = inputs = keras.Input(batch_shape=tap.shape, dtype=tap.dtype)
-        channels = target.shape[-1]
+        inputs = keras.Input(batch_shape=tap.shape, dtype=tap.dtype)
+        channels, sync = target.shape[-1], replica_count() > 1
         if regressor:
-            x = conv_bn_relu(x, channels, "projection", sync=replica_count() > 1)
+            x = conv_bn_relu(inputs, channels, "projection", sync)
         elif same_channels and channels != tap.shape[-1]:
-            x = keras.layers.Conv2D(channels, 1, use_bias=False, name="projection")(x)
+            convolution = keras.layers.Conv2D(
+                channels, 1, use_bias=False, name="projection"
+            )
+            x = convolution(inputs)
+        else:
+            x = keras.layers.Identity(name="unchanged")(inputs)
         found.append(keras.Model(inputs, x, name="to_target"))
     return found
 

@@ -4,7 +4,14 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from keras_selfkd import FRSKD, CutMix, Mixup, SelfDistillationModel, Supervised
+from keras_selfkd import (
+    FRSKD,
+    CutMix,
+    MixSKD,
+    Mixup,
+    SelfDistillationModel,
+    Supervised,
+)
 from keras_selfkd.mixing import Drawn, MixedLabels, beta_quantiles, box_at
 from keras_selfkd.supervision import Supervision
 from tests import toys
@@ -267,8 +274,17 @@ class FixedCut(CutMix):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("double")
+@pytest.mark.filterwarnings("ignore:The student's layers after:UserWarning")
 @pytest.mark.parametrize("kind", ["class", "pixel"])
-@pytest.mark.parametrize("create", [Fixed, FixedCut])
+@pytest.mark.parametrize(
+    "create",
+    [
+        lambda: FRSKD(width=1, mixing=Fixed()),
+        lambda: FRSKD(width=1, mixing=FixedCut()),
+        lambda: MixSKD(mixing=Fixed()),
+    ],
+    ids=["mixup", "cutmix", "mixskd"],
+)
 def test_two_replicas_with_equal_halves_train_as_one_on_that_half(
     two_replicas, create, kind
 ):
@@ -283,8 +299,7 @@ def test_two_replicas_with_equal_halves_train_as_one_on_that_half(
         keras.utils.set_random_seed(0)
         with strategy.scope():
             student = toys.segmenter if pixels else toys.classifier
-            method = FRSKD(width=1, mixing=create())
-            model = SelfDistillationModel(student(batch_norm=False), method)
+            model = SelfDistillationModel(student(batch_norm=False), create())
             ignore = {"ignore_class": 255} if pixels else {}
             loss = toys.cross_entropy(**ignore)
             model.compile(keras.optimizers.SGD(0.05), loss)

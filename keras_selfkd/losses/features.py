@@ -8,7 +8,8 @@ def feature_loss(default_weight, same_channels=False, regressor=False):
     """Declares a function `(target, prediction, mask=None)` as a feature loss.
 
     Args:
-        default_weight: Float, the weight that methods give it unless told.
+        default_weight: Float, the weight that methods give it unless told, or `None`
+            where they must be told.
         same_channels: Boolean, whether the maps must agree in channels; a method
             then projects the student's map with a 1x1 convolution where they differ.
         regressor: Boolean, whether the student's map always passes a 1x1 convolution
@@ -100,13 +101,13 @@ def normalized_mse(target, prediction, mask=None):
     return masked_mean(ops.mean(ops.square(difference), axis=-1), mask)
 
 
-# FITNET_WEIGHT_NOTE
-@feature_loss(default_weight=1.0, regressor=True)
+@feature_loss(default_weight=None, regressor=True)
 def fitnet_hint(target, prediction, mask=None):
     """Mean squared difference of the two maps.
 
     `mean((F' - T)^2)`; a method gives it the student's map through a trained regressor
-    (1x1 convolution, BatchNorm, ReLU), which is thrown away with the teacher.
+    (1x1 convolution, BatchNorm, ReLU), which is thrown away with the teacher. Its scale
+    is that of the maps, so it has no default weight: pass `feature_weight`.
 
     Args:
         target: Teacher map `(batch, height, width, channels)`; no gradient flows
@@ -129,9 +130,12 @@ def fitnet_hint(target, prediction, mask=None):
         https://arxiv.org/abs/1412.6550. The mean is that of FRSKD's comparison
         (https://arxiv.org/abs/2103.08273).
     """
-    difference = at_least_float32(ops.stop_gradient(target)) - at_least_float32(
-        prediction
-    )
+    return mean_square_between(ops.stop_gradient(target), prediction, mask)
+
+
+def mean_square_between(one, other, mask=None):
+    """Mean squared difference of two maps, `(batch,)`; both get a gradient."""
+    difference = at_least_float32(one) - at_least_float32(other)
     return masked_mean(ops.mean(ops.square(difference), axis=-1), mask)
 
 
@@ -154,6 +158,7 @@ def instance_normalized(feature, mask=None):
 
 def masked_mean(values, mask, keepdims=False):
     """Mean over positions (axes 1 and 2); 0 where the mask leaves none."""
+    values = at_least_float32(values)
     if mask is None:
         return ops.mean(values, axis=(1, 2), keepdims=keepdims)
     mask = ops.cast(mask, values.dtype)

@@ -1,6 +1,7 @@
 """FRSKD with self-supervised label augmentation: four rotations of each image."""
 
 import keras
+import tensorflow as tf
 from keras import layers, ops
 
 from keras_selfkd import matching
@@ -28,7 +29,8 @@ class FRSKD_SLA(FRSKD):  # noqa: N801 (as the paper writes it)
 
     A step takes five views of each image at once, so it costs five times FRSKD's, and
     they share their BatchNorm statistics; the authors' code runs the rotations in a
-    second pass. The student's second head is not deployed.
+    second pass. The student's second head is not deployed. The compiled loss also sees
+    the joint labels, so it cannot have a setting for each class.
 
     Args:
         aggregation_weight: Float or `LearningRateSchedule`, weight of the aggregated
@@ -77,7 +79,7 @@ class FRSKD_SLA(FRSKD):  # noqa: N801 (as the paper writes it)
             )
         super().attach(student, outputs)
         coarsest = outputs.features[-1], self.self_teacher.outputs[-1]
-        self.joint_heads = [joint_head(tap, outputs.logits) for tap in coarsest]
+        self.joint_heads = [rotation_head(tap, outputs.logits) for tap in coarsest]
 
     def prepare(self, batch):
         batch = super().prepare(batch)
@@ -123,7 +125,7 @@ class FRSKD_SLA(FRSKD):  # noqa: N801 (as the paper writes it)
         return {**super().get_config(), "aggregation_weight": weight}
 
 
-def joint_head(tap, logits):
+def rotation_head(tap, logits):
     """A classifier of classes and rotations, on a map."""
     inputs = keras.Input(batch_shape=tap.shape, dtype=tap.dtype)
     pooled = layers.GlobalAveragePooling2D(name="pool")(inputs)
@@ -149,6 +151,8 @@ def joint_label(y, rotation, logits):
         own, partner = (joint_label(one, rotation, logits) for one in y[:2])
         return MixedLabels(own, partner, y.share)
     y = ops.convert_to_tensor(y)
+    if not tf.as_dtype(y.dtype).is_floating:
+        y = ops.cast(y, "int32")  # 4 y + 3 may not fit into the labels' own integers.
     classes = logits.shape[-1]
     if len(y.shape) == 2 and y.shape[-1] == classes:
         row = ops.one_hot(rotation, ROTATIONS, dtype=y.dtype)

@@ -1,11 +1,12 @@
 """MixSKD: the views of a batch, clean and mixed, teach each other."""
 
+from itertools import starmap
+
 import keras
 from keras import ops
 
 from keras_selfkd import distribution, matching, networks
-from keras_selfkd.losses import soft_label
-from keras_selfkd.losses.features import at_least_float32, masked_mean
+from keras_selfkd.losses import features, soft_label
 from keras_selfkd.method import Method
 from keras_selfkd.mixing import Mixup, as_float
 from keras_selfkd.replicas import replica_count
@@ -18,9 +19,9 @@ class MixSKD(Method):
     Images `x` and mixed images `x~ = mix(x)`, `mix(v) = lam v + (1 - lam) v[pi]`, go
     through the student in one batch. Auxiliary branches on all taps but the last
     repeat the student's own remaining layers with weights of their own; with the
-    student itself (branch K) each has a last map `F_k` and logits `z_k`. A self-teacher
-    `h` reads all the last maps. What is said of the mixed images must agree with the
-    mixture of what is said of the images:
+    student itself (branch K) each has a last map `F_k` and logits `z_k`. The
+    self-teacher, a joint head `h`, reads all the last maps. What is said of the mixed
+    images must agree with the mixture of what is said of the images:
 
     * `task`: `sum_k CE(y, z_k(x))`
     * `mixed_task`: `sum_k CE_mix(z_k(x~)) + CE_mix(h(mix(F))) + CE_mix(h(F(x~)))`
@@ -32,21 +33,20 @@ class MixSKD(Method):
     * `teacher_soft_label`: `KL_T(h(F(x~)) || mix(z_K(x))) + KL_T(h(mix(F)) ||
       z_K(x~))`
 
-    It is dear: with ResNet-18 for 100 classes, 42.4 million parameters are trained for
-    a student of 11.2 million, at about 5 times the multiply-adds of plain training and
-    more than twice its memory. The student deployed is as small as ever; its accuracy
-    is that of its own head, not of the branches'.
+    It is dear: with ResNet-18 for 100 classes, 42.6 million parameters are trained for
+    a student of 11.2 million, at about 5 times the multiply-adds of plain training
+    (benchmarks/step_time.md). The student deployed is as small as ever; its accuracy is
+    that of its own head, not of the branches'.
 
     A mixed image counts with the sample weights of both its images, by their shares.
-    For pixel students maps and logits are compared where both images are valid.
+    Pixels are compared where both images are valid, but averaged over those valid in
+    the image itself.
 
     Args:
-        mixed_task_weight: Float or `LearningRateSchedule`. Like the weights below it
-            defaults to 1, the paper's.
-        feature_weight: Float or schedule.
-        discrimination_weight: Float or schedule.
-        soft_label_weight: Float or schedule.
-        teacher_soft_label_weight: Float or schedule.
+        mixed_task_weight: Float or `LearningRateSchedule`. Like the four weights below
+            it defaults to 1, the paper's.
+        feature_weight, discrimination_weight, soft_label_weight,
+            teacher_soft_label_weight: Floats or schedules.
         temperature: Float above 0, of the soft labels (T). Defaults to 3.
         adversarial: Boolean. `False` is what the paper's released code does: random
             discriminators, never trained, which the branches help. Defaults to `True`.
@@ -90,19 +90,24 @@ class MixSKD(Method):
                 f"Received: mixing={mixing!r}"
             )
         matching.check_positive(temperature=temperature)
-        self._weights_of_terms = {
-            "mixed_task": mixed_task_weight,
-            "feature": feature_weight,
-            "discrimination": discrimination_weight,
-            "soft_label": soft_label_weight,
-            "teacher_soft_label": teacher_soft_label_weight,
-        }
+        self.mixed_task_weight = mixed_task_weight
+        self.feature_weight = feature_weight
+        self.discrimination_weight = discrimination_weight
+        self.soft_label_weight = soft_label_weight
+        self.teacher_soft_label_weight = teacher_soft_label_weight
         self.temperature = temperature
         self.adversarial = adversarial
 
     @property
     def loss_weights(self):
-        return {"task": 1.0, **self._weights_of_terms}
+        return {
+            "task": 1.0,
+            "mixed_task": self.mixed_task_weight,
+            "feature": self.feature_weight,
+            "discrimination": self.discrimination_weight,
+            "soft_label": self.soft_label_weight,
+            "teacher_soft_label": self.teacher_soft_label_weight,
+        }
 
     def attach(self, student, outputs):
         super().attach(student, outputs)
@@ -113,7 +118,7 @@ class MixSKD(Method):
                 distribution.synchronize_batch_norm(branch)
         maps = [branch.outputs[0] for branch in self.branches]
         maps.append(outputs.features[self._last])
-        self.self_teacher = networks.joint_head(maps, outputs.logits)
+        self.joint_head = networks.joint_head(maps, outputs.logits)
         self.discriminators = [
             networks.discriminator(tap.shape[-1], self.adversarial) for tap in maps
         ]
@@ -125,13 +130,9 @@ class MixSKD(Method):
         return {**batch, "x": images, "drawn": drawn, "both_valid": mixed["valid"]}
 
     def loss_terms(self, student, batch, supervise):
-        mix = batch["drawn"].blend
-        inverse = batch["drawn"].inverse()
-
-        def owned(loss):
-            # Each example takes its own share of a loss of mixed images, so that it
-            # counts with the example's weight.
-            return inverse.blend(loss)
+        mix, inverse = batch["drawn"].blend, batch["drawn"].inverse()
+        # Each example takes its own share of a mixture's loss, to weigh it.
+        owned = inverse.blend
 
         def mixed_task(logits):
             own = supervise(batch["y"], logits)
@@ -146,15 +147,16 @@ class MixSKD(Method):
             return owned(loss)
 
         maps, logits = self._branch_views(student, mix)
-        of_mixture, of_mixed = self._self_teacher_views(maps, student.logits)
+        of_mixture, of_mixed = self._joint_views(maps, student.logits)
+        pairs = [(a, b, matching.mask_at(batch["both_valid"], b)) for a, b in maps]
         *others, (clean, mixed) = logits
         all_of_mixed = [z for _, z in logits] + [of_mixture, of_mixed]
         by_teacher = teach(of_mixed, mix(clean)) + teach(of_mixture, mixed)
         return {
             "task": sum(supervise(batch["y"], z) for z, _ in logits),
             "mixed_task": sum(map(mixed_task, all_of_mixed)),
-            "feature": owned(self._distances(maps, batch["both_valid"])),
-            "discrimination": owned(self._discrimination(maps, batch["both_valid"])),
+            "feature": owned(sum(starmap(features.mean_square_between, pairs))),
+            "discrimination": owned(self._discrimination(pairs)),
             "soft_label": sum(teach(b, mix(a)) + teach(mix(a), b) for a, b in others),
             "teacher_soft_label": by_teacher,
         }
@@ -171,39 +173,26 @@ class MixSKD(Method):
         logits = [matching.resized_like(z, student.logits) for _, z in ends]
         return [(mix(a), b) for a, b in maps], [ops.split(z, 2) for z in logits]
 
-    def _self_teacher_views(self, maps, logits):
-        """The self-teacher's `h(mix(F))` and `h(F(x~))`."""
-        views = self.self_teacher([ops.concatenate(pair) for pair in maps])
+    def _joint_views(self, maps, logits):
+        """The joint head's `h(mix(F))` and `h(F(x~))`."""
+        views = self.joint_head([ops.concatenate(pair) for pair in maps])
         return ops.split(matching.resized_like(views, logits), 2)
 
-    def _distances(self, maps, valid):
-        """Mean squared difference of each pair of maps, summed: `(batch,)`."""
-        total = 0.0
-        for of_mixture, of_mixed in maps:
-            squared = ops.square(
-                at_least_float32(of_mixture) - at_least_float32(of_mixed)
-            )
-            mask = matching.mask_at(valid, of_mixed)
-            total += masked_mean(ops.mean(squared, axis=-1), mask)
-        return total
-
-    def _discrimination(self, maps, valid):
+    def _discrimination(self, pairs):
         """Cross-entropy of telling each pair of maps apart, summed: `(batch,)`."""
         total = 0.0
-        for network, pair in zip(self.discriminators, maps, strict=True):
+        for network, (*pair, mask) in zip(self.discriminators, pairs, strict=True):
             for source, tap in enumerate(pair):
-                mask = matching.mask_at(valid, tap)
-                logits = network(masked_mean(at_least_float32(tap), mask))
-                label = ops.broadcast_to(ops.one_hot(source, 2), ops.shape(logits))
-                total += 0.5 * keras.losses.binary_crossentropy(
-                    label, logits, from_logits=True
-                )
+                logits = network(features.masked_mean(tap, mask))
+                wrong = 1 - 2 * ops.one_hot(source, 2, dtype=logits.dtype)
+                total += 0.5 * ops.mean(ops.softplus(wrong * logits), axis=-1)
         return total
 
     def get_config(self):
         weights = {
             f"{term}_weight": keras.saving.serialize_keras_object(weight)
-            for term, weight in self._weights_of_terms.items()
+            for term, weight in self.loss_weights.items()
+            if term != "task"
         }
         return {
             **super().get_config(),

@@ -135,7 +135,7 @@ def separable_convs(x, depth, name, sync):
     channels = x.shape[-1]
     for i in range(1, depth + 1):
         if i > 1:
-            x = layers.ReLU()(x)
+            x = layers.ReLU(name=f"{name}_relu{i}")(x)
         x = layers.DepthwiseConv2D(
             3, padding="same", use_bias=False, name=f"{name}_depthwise{i}"
         )(x)
@@ -148,7 +148,7 @@ def conv_bn_relu(x, channels, name, sync, kernel_size=1):
     x = layers.Conv2D(channels, kernel_size, padding="same", use_bias=False, name=name)(
         x
     )
-    return layers.ReLU()(batch_norm(f"{name}_bn", sync)(x))
+    return layers.ReLU(name=f"{name}_relu")(batch_norm(f"{name}_bn", sync)(x))
 
 
 def batch_norm(name, sync):

@@ -1,5 +1,6 @@
 """Auxiliary branches: from each tap a second way to a last map and to logits."""
 
+import contextlib
 import warnings
 
 import keras
@@ -20,9 +21,8 @@ def last_tap(outputs):
     """
     remaining = {}
     for i, tap in enumerate(outputs.features):
-        part = part_after(tap, [outputs.logits])
-        if part is not None:
-            remaining[i] = len(part.layers)
+        with contextlib.suppress(ValueError):
+            remaining[i] = len(part_after(tap, [outputs.logits]).operations)
     if not remaining:
         shapes = [tuple(tap.shape[1:]) for tap in outputs.features]
         raise ValueError(
@@ -37,8 +37,8 @@ def branches(outputs, last):
     """Builds a branch on every tap but the last.
 
     A branch repeats the layers that follow its tap in the student, with weights of
-    its own. Where they read other maps too (a skip crosses the tap) it is a chain of
-    separable convolutions instead, and a warning says so.
+    its own. Where that cannot be, because a skip crosses the tap or a layer cannot be
+    copied, it is a chain of separable convolutions, and a warning says so.
 
     Args:
         outputs: The student's symbolic `Outputs`.
@@ -48,56 +48,69 @@ def branches(outputs, last):
         List of `keras.Model` from a tap to `[map, logits]`, the map of the last tap's
         shape, the logits of the student's kind.
     """
-    built, crossed = [], []
+    ends = [outputs.features[last], outputs.logits]
+    built, reasons = [], []
     for i, tap in enumerate(outputs.features):
         if i == last:
             continue
-        part = part_after(tap, [outputs.features[last], outputs.logits])
-        if part is None:
-            crossed.append("x".join(map(str, tap.shape[1:])))
-            part = chain(tap, outputs.features[last], outputs.logits)
-        else:
-            part = with_fresh_weights(part)
-        part.name = f"branch{i}"
-        built.append(part)
-    if crossed:
+        with keras.name_scope(f"branch{i}"):
+            try:
+                branch = copy_of_part(tap, ends)
+            except (NotImplementedError, TypeError, ValueError) as error:
+                size = "x".join(map(str, tap.shape[1:]))
+                reasons.append(f"{size} ({str(error).strip().splitlines()[0]})")
+                branch = chain(tap, *ends)
+        branch.name = f"branch{i}"
+        built.append(branch)
+    if reasons:
         warnings.warn(
-            f"The student's layers after its maps of {', '.join(crossed)} read other "
-            "maps too, so branches there are separable convolutions instead of copies.",
+            "The student's layers after these maps cannot be copied, so branches there "
+            f"are separable convolutions instead: {', '.join(reasons)}.",
             stacklevel=2,
         )
     return built
 
 
-def part_after(tap, wanted):
-    """The part of a student from a tap to `wanted`; `None` where it reads more."""
-    try:
-        return keras.Model(tap, wanted)
-    except ValueError:
-        return None
+def copy_of_part(tap, ends):
+    """The part of a student from a tap to `ends`, all of it trained, weights fresh.
 
-
-def with_fresh_weights(model):
-    """A copy of a network, all of it trained, with initial weights of its own."""
+    Raises:
+        ValueError: if the part reads more than the tap.
+        TypeError, NotImplementedError: if a layer's config does not make a new one.
+    """
 
     def fresh(layer):
-        if not isinstance(layer, layers.Layer):
+        if not getattr(layer, "variables", ()):
             return layer
-        config = {**layer.get_config(), "trainable": True}
-        return type(layer).from_config(without_seeds(config))
+        return type(layer).from_config(anew(layer.get_config()))
 
-    return keras.models.clone_model(model, clone_function=fresh)
+    return keras.models.clone_model(part_after(tap, ends), clone_function=fresh)
 
 
-def without_seeds(config):
-    """A layer's config without its seeds, with which it would repeat the original."""
+def part_after(tap, ends):
+    """The student's own layers from a tap to `ends`, as a model.
+
+    Raises:
+        ValueError: if they read more than the tap.
+    """
+    try:
+        # Keras 3.13 notices only when it runs the layers again.
+        return keras.models.clone_model(
+            keras.Model(tap, ends), clone_function=lambda layer: layer
+        )
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            "they read other maps too, or call a layer again that made this one"
+        ) from error
+
+
+def anew(config):
+    """A layer's config, trained, and without seeds, which would repeat its weights."""
     if isinstance(config, dict):
-        return {
-            key: None if key == "seed" else without_seeds(value)
-            for key, value in config.items()
-        }
+        replaced = {"seed": None, "trainable": True}
+        return {key: replaced.get(key, anew(config[key])) for key in config}
     if isinstance(config, (list, tuple)):
-        return type(config)(map(without_seeds, config))
+        return type(config)(map(anew, config))
     return config
 
 
@@ -116,7 +129,7 @@ def chain(tap, last, logits):
         channels = min(channels, last.shape[-1])
         x = conv_bn_relu(x, channels, f"block{block}", sync=False)
     if x.shape[1:3] != last.shape[1:3]:
-        x = keras.ops.image.resize(x, last.shape[1:3], interpolation="bilinear")
+        x = layers.Resizing(*last.shape[1:3], name="resize")(x)
     return keras.Model(start, [x, prediction_head([x], logits)])
 
 
@@ -133,7 +146,7 @@ def joint_head(maps, logits):
     """
     classes, full = logits.shape[-1], keras.config.floatx()
     inputs = [keras.Input(batch_shape=tap.shape, dtype=tap.dtype) for tap in maps]
-    x = layers.Concatenate()(inputs)
+    x = layers.Concatenate(name="concatenate")(inputs)
     x = layers.Conv2D(maps[-1].shape[-1], 1, use_bias=False, name="fusion")(x)
     if not is_dense(logits):
         x = layers.GlobalAveragePooling2D(name="pool")(x)

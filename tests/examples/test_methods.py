@@ -67,6 +67,13 @@ def test_mixskd_takes_its_own_defaults():
     assert method.loss_weights["soft_label"] == 1.0
 
 
+def test_fitnet_hint_needs_a_weight():
+    arguments = ["--feature_loss=fitnet_hint", "--feature_ramp=none"]
+    with pytest.raises(ValueError, match="has no default weight"):
+        built("frskd", *arguments)
+    assert built("frskd", *arguments, "--feature_weight=0.5").feature_weight == 0.5
+
+
 def test_error_mixskd_with_cutmix():
     with pytest.raises(ValueError, match="blends maps"):
         built("mixskd", "--mixing=cutmix")

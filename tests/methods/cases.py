@@ -75,7 +75,7 @@ CASES = {
     "mixskd": Case(
         MixSKD,
         ("soft_label", "teacher_soft_label"),
-        lambda method: method.self_teacher.trainable_variables,
+        lambda method: method.joint_head.trainable_variables,
         draws=True,
         slow=True,
     ),

@@ -152,6 +152,7 @@ def test_distillation_stops_where_the_paper_stops_it(case, student):
 
 
 @on_students("class", slow=["pixel"])
+@pytest.mark.usefixtures("graphs_as_written")
 def test_reloaded_training_goes_on_bit_for_bit(case, student, tmp_path):
     model, (images, labels) = build(case, student, dropout=0.3)
     model.fit(images, labels, batch_size=8, shuffle=False, verbose=0)

@@ -6,7 +6,12 @@ import pytest
 import tensorflow as tf
 
 from keras_selfkd import FRSKD, SelfDistillationModel, SigmoidRampUp
-from keras_selfkd.losses import attention_transfer, normalized_mse, soft_label
+from keras_selfkd.losses import (
+    attention_transfer,
+    fitnet_hint,
+    normalized_mse,
+    soft_label,
+)
 from tests import toys
 
 SMALL = {"width": 1, "depth": 1}
@@ -65,6 +70,20 @@ def test_the_teachers_own_loss_trains_the_student_through_the_taps():
         loss = keras.losses.sparse_categorical_crossentropy(labels, logits, True)
     conv = model.student.get_layer("down1").kernel
     assert float(tf.norm(tape.gradient(loss, conv.value))) > 0.0
+
+
+def test_regressors_of_the_fitnet_hint_are_trained_and_saved(tmp_path):
+    model = build(feature_loss=fitnet_hint, feature_weight=1.0)
+    model.compile("sgd", toys.cross_entropy())
+    regressors = [w for p in model.method.projections for w in p.trainable_weights]
+    before = [weight.numpy() for weight in regressors]
+    model.fit(*toys.class_data(), verbose=0)
+    for weight, value in zip(regressors, before, strict=True):
+        assert np.any(weight.numpy() != value), weight.path
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for one, other in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("create", [toys.classifier, toys.segmenter])

@@ -35,7 +35,7 @@ def given(maps, logits, of_mixture, of_mixed, drawn, valid=None):
     method.branches = [
         lambda tap, training, i=i: (maps[i], logits[i]) for i in range(len(maps) - 1)
     ]
-    method.self_teacher = lambda maps: ops.concatenate([of_mixture, of_mixed])
+    method.joint_head = lambda maps: ops.concatenate([of_mixture, of_mixed])
     method.discriminators = [
         discriminator(tap.shape[-1], adversarial=False) for tap in maps
     ]
@@ -161,7 +161,7 @@ def test_parameters_are_as_many_as_the_paper_says():
     networks = {
         "backbone": [model.student],
         "branches": model.method.branches,
-        "self_teacher": [model.method.self_teacher],
+        "self_teacher": [model.method.joint_head],
         "discriminators": model.method.discriminators,
     }
     count = {part: trainable_parameters(these) for part, these in networks.items()}
@@ -188,6 +188,16 @@ def test_views_go_through_the_student_in_one_batch():
     np.testing.assert_array_equal(prepared["x"][:4], images)
     np.testing.assert_allclose(prepared["x"][4:], drawn.blend(images), rtol=1e-6)
     np.testing.assert_array_equal(prepared["y"], labels)
+
+
+def test_pixels_of_a_mixture_are_valid_where_both_images_are():
+    images, labels = toys.pixel_data(4)
+    valid = np.random.default_rng(0).random(labels.shape) < 0.5
+    batch = {"x": images, "y": labels, "sample_weight": None, "valid": valid}
+    prepared = MixSKD().prepare(batch)
+    both = valid & valid[np.array(prepared["drawn"].order)]
+    np.testing.assert_array_equal(prepared["both_valid"], both)
+    np.testing.assert_array_equal(prepared["valid"], valid)
 
 
 def test_void_pixels_of_either_image_change_no_distillation_term():
@@ -218,6 +228,9 @@ def test_void_pixels_of_either_image_change_no_distillation_term():
         values[:, :2, :2] += random.normal(size=values[:, :2, :2].shape)
     for name, values in terms().items():
         np.testing.assert_allclose(values, before[name], rtol=1e-5, err_msg=name)
+    valid[:] = True
+    for name, values in terms().items():
+        assert np.max(np.abs(values - before[name])) > 0.01, name
 
 
 def test_deployed_accuracy_is_the_students_own():
@@ -230,14 +243,39 @@ def test_deployed_accuracy_is_the_students_own():
     assert accuracy == pytest.approx(np.mean(predicted == labels))
 
 
-def test_one_hot_and_smoothed_labels():
+def test_one_hot_labels_are_as_good_as_integers():
     images, labels = toys.class_data()
-    for options in ({}, {"label_smoothing": 0.1}):
+    one_hot = np.eye(toys.CLASSES, dtype="float32")[labels]
+    logs = []
+    for loss, y in (
+        (toys.cross_entropy(), labels),
+        (keras.losses.CategoricalCrossentropy(from_logits=True), one_hot),
+    ):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(0)
         model = SelfDistillationModel(toys.classifier(), MixSKD())
-        loss = keras.losses.CategoricalCrossentropy(from_logits=True, **options)
         model.compile("sgd", loss)
-        one_hot = np.eye(toys.CLASSES, dtype="float32")[labels]
-        assert np.isfinite(model.fit(images, one_hot, verbose=0).history["loss"][0])
+        logs.append(model.train_on_batch(images, y, return_dict=True))
+    assert logs[0] == pytest.approx(logs[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16"])
+def test_images_of_other_types_and_a_batch_of_one(dtype):
+    images, labels = toys.class_data(9)
+    images = (100 * np.clip(images, 0, 2)).astype(dtype)
+    model = SelfDistillationModel(toys.classifier(), MixSKD())
+    model.compile(keras.optimizers.SGD(1e-4), toys.cross_entropy())
+    history = model.fit(images, labels, batch_size=4, verbose=0).history
+    assert np.all(np.isfinite(history["loss"]))
+
+
+def test_a_student_of_one_logit():
+    images, labels = toys.class_data()
+    model = SelfDistillationModel(toys.classifier(classes=1), MixSKD())
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    logs = model.train_on_batch(images, labels[:, None] % 2, return_dict=True)
+    assert all(np.isfinite(value) for value in logs.values())
+    assert logs["soft_label_loss"] > 0
 
 
 @pytest.mark.parametrize("mixing", [CutMix(), Mixup])

@@ -40,7 +40,11 @@ COPIED = [
     toys.nested_classifier,
     lambda: thin_resnet18((32, 32, 3), 10),
     *(
-        pytest.param(lambda name=name: build_student(name, (64, 64, 3), 10), id=name)
+        pytest.param(
+            lambda name=name: build_student(name, (64, 64, 3), 10),
+            id=name,
+            marks=pytest.mark.slow,
+        )
         for name in ("MobileNetV2", "keras_hub:ResNetBackbone")
     ),
 ]
@@ -85,11 +89,78 @@ def test_a_skip_across_a_tap_gives_a_chain_and_one_warning():
     student = resnet18((32, 32, 3), 10, channels=(8, 8, 16, 16))
     inside = next(layer.name for layer in student.layers if "stage2" in layer.name)
     ends = Tapped(student, None, minimum=2).names
-    with pytest.warns(UserWarning, match="16x16x8 read other maps too") as caught:
+    with pytest.warns(
+        UserWarning, match=r"16x16x8 \(they read other maps too"
+    ) as caught:
         outputs, last, built = branches_of(student, [inside, *ends[2:]])
     assert len(caught) == 1
     assert "DepthwiseConv2D" in kinds(built[0].layers)
     assert built[0].outputs[0].shape == outputs.features[last].shape
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class WithoutConfig(layers.Layer):
+    """Its config leaves out what its constructor needs."""
+
+    def __init__(self, channels, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = layers.Conv2D(channels, 1)
+
+    def get_config(self):
+        return {"name": self.name}
+
+    def call(self, inputs):
+        return self.conv(inputs)
+
+
+def student_with(layer):
+    images = keras.Input((16, 16, 3))
+    x = layers.Conv2D(4, 3, 2, "same", activation="relu", name="fine")(images)
+    x = layer(x)
+    x = layers.Conv2D(8, 3, 2, "same", activation="relu", name="coarse")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(images, layers.Dense(3)(x))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.SpatialDropout2D(0.5),
+        layers.Lambda(lambda x: 2 * x),
+        layers.SpectralNormalization(layers.Conv2D(4, 1, trainable=False)),
+    ],
+    ids=lambda layer: layer.name,
+)
+def test_special_layers_are_copied_or_shared(layer):
+    _, _, (branch,) = branches_of(student_with(layer), ["fine", "coarse"])
+    assert "DepthwiseConv2D" not in kinds(branch.layers)
+    # A normalised kernel's own vector is never trained.
+    assert all(v.trainable for v in branch.variables if v.name in ("kernel", "bias"))
+
+
+def test_a_layer_that_cannot_be_copied_gives_a_chain_and_one_warning():
+    student = student_with(WithoutConfig(4))
+    with pytest.warns(UserWarning, match=r"8x8x4 \(.*WithoutConfig") as caught:
+        _, _, (branch,) = branches_of(student, ["fine", "coarse"])
+    assert len(caught) == 1
+    assert "DepthwiseConv2D" in kinds(branch.layers)
+
+
+def test_the_last_map_may_be_an_operations():
+    images = keras.Input((16, 16, 3))
+    x = layers.Conv2D(4, 3, 2, "same", activation="relu", name="fine")(images)
+    x = keras.ops.max_pool(x, 2)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    outputs, last, (branch,) = branches_of(keras.Model(images, layers.Dense(3)(x)))
+    assert outputs.features[last].shape == (None, 4, 4, 4)
+    assert branch.outputs[0].shape == (None, 4, 4, 4)
+
+
+def test_weights_of_branches_have_paths_of_their_own():
+    student = toys.classifier()
+    _, _, built = branches_of(student)
+    weights = [*student.weights, *(w for branch in built for w in branch.weights)]
+    assert len({weight.path for weight in weights}) == len(weights)
 
 
 @pytest.mark.filterwarnings("ignore:The student's layers:UserWarning")
