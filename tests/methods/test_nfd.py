@@ -77,7 +77,7 @@ def test_a_larger_teachers_map_is_resized_and_the_students_projected():
     method = NFD(teacher, teacher_taps=["map"])
     model = SelfDistillationModel(toys.classifier(), method, taps=["out2"])
     (projection,) = method.projections
-    assert projection.kernel.shape == (1, 1, 6, 10)
+    assert projection.get_layer("projection").kernel.shape == (1, 1, 6, 10)
     images, labels = toys.class_data()
     student, terms = terms_of(model, images, labels)
     (found,) = keras.Model(teacher.input, [x])(images)[None]
