@@ -4,18 +4,23 @@ Trains tiny students without BatchNorm with every method under every condition o
 tests/equality.py, on one device, on two replicas of one process, and on two worker
 processes of this machine, and writes the largest differences of their weights into
 benchmarks/reliability.md. In float64, so that a mistake stands out from rounding; the
-last table shows FRSKD in float32. About an hour on 2 cores.
+last table shows FRSKD in float32. About an hour on 2 cores. What was trained is kept in
+--run_dir, so that an interrupted benchmark goes on; empty it after changing the code.
 """
 
+import pathlib
 import tempfile
 
 import keras
 import tensorflow as tf
-from absl import app
+from absl import app, flags
 
 from benchmarks import reports
+from keras_selfkd.files import whole
 from tests import equality, workers
 from tests.methods.cases import EXACT
+
+RUN_DIR = flags.DEFINE_string("run_dir", "runs/replicas", "Where weights are kept.")
 
 
 def two_replicas():
@@ -25,14 +30,30 @@ def two_replicas():
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
+def kept(name, train):
+    """Dict from case to weights, of `train()` or of an earlier run."""
+    path = pathlib.Path(RUN_DIR.value) / f"{name.replace(', ', '-')}.npz"
+    if path.exists():
+        print(f"{name}: kept in {path}", flush=True)
+    else:
+        results = train()
+        with whole(path) as staged:
+            equality.save(staged, results)
+    return equality.load(path)
+
+
 def weights_on(strategy, name, cases):
     """Dict from case to weights, with a line of progress for each case."""
-    weights = {}
-    for case in cases:
-        weights[case], losses = equality.train(*case, strategy)
-        weights[case] |= losses
-        print(f"{name}, {', '.join(case)}", flush=True)
-    return weights
+
+    def train():
+        results = {}
+        for number, case in enumerate(cases, start=1):
+            weights, losses = equality.train(*case, strategy)
+            results[case] = weights | losses
+            print(f"{name}, {number} of {len(cases)}: {', '.join(case)}", flush=True)
+        return results
+
+    return kept(name, train)
 
 
 def weights_of_workers():
@@ -98,7 +119,8 @@ def main(_):
         write_report(tables)
         if dtype == "float64":
             print("Two workers train ...", flush=True)
-            tables[f"2 workers, {dtype}"] = table(weights_of_workers(), expected)
+            workers_weights = kept(f"{dtype}, two workers", weights_of_workers)
+            tables[f"2 workers, {dtype}"] = table(workers_weights, expected)
             write_report(tables)
 
 

@@ -123,8 +123,18 @@ def cases(few=False):
     ]
 
 
+def save(path, results):
+    """Writes a dict from method and condition to weights and losses."""
+    arrays = {
+        f"{method}|{condition}|{name}": value
+        for (method, condition), found in results.items()
+        for name, value in found.items()
+    }
+    np.savez(path, **arrays)
+
+
 def load(path):
-    """Dict from method and condition to a worker's weights and losses."""
+    """The dict that `save` was given."""
     found = {}
     with np.load(path) as arrays:
         for key, value in arrays.items():
@@ -137,12 +147,11 @@ def main(path, few=""):
     strategy = strategy_by_name("multi_worker")
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
-    saved = {}
-    for method, condition in cases(bool(few)):
-        weights, losses = train(method, condition, strategy)
-        found = weights | losses
-        saved |= {f"{method}|{condition}|{name}": found[name] for name in found}
-    np.savez(path, **saved)
+    results = {}
+    for case in cases(bool(few)):
+        weights, losses = train(*case, strategy)
+        results[case] = weights | losses
+    save(path, results)
 
 
 if __name__ == "__main__":

@@ -215,6 +215,7 @@ def test_two_replicas_train_as_one(two_replicas, method, condition):
     assert replica_logs == pytest.approx(logs, rel=1e-5)
 
 
+@pytest.mark.usefixtures("graphs_as_written")
 def test_zero_weight_means_no_gradient(case):
     """The label of an example with weight 0 changes nothing."""
     images, labels = toys.class_data(8)
