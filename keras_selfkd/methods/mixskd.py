@@ -28,19 +28,16 @@ class MixSKD(Method):
     * `feature`: `sum_k mean((mix(F_k(x)) - F_k(x~))^2)`
     * `discrimination`: binary cross-entropy of discriminators (128 hidden units) that
       tell the pooled `mix(F_k(x))` from `F_k(x~)`; the branches learn to deceive them
-    * `soft_label`: `sum_{k<K} KL_T(z_k(x~) || mix(z_k(x))) + KL_T(mix(z_k(x)) ||
-      z_k(x~))`
+    * `soft_label`: `sum_{k<K} KL_T(z_k(x~) || mix(z_k(x)))` and the other way round
     * `teacher_soft_label`: `KL_T(h(F(x~)) || mix(z_K(x))) + KL_T(h(mix(F)) ||
       z_K(x~))`
 
-    It is dear: with ResNet-18 for 100 classes, 42.6 million parameters are trained for
-    a student of 11.2 million, at about 5 times the multiply-adds of plain training
-    (benchmarks/step_time.md). The student deployed is as small as ever; its accuracy is
-    that of its own head, not of the branches'.
+    It is dear: ResNet-18 for 100 classes has 11.2 million parameters, but 42.6 million
+    are trained, at about 5 times the multiply-adds of plain training. The student
+    deployed is as small as ever; its accuracy is that of its own head.
 
-    A mixed image counts with the sample weights of both its images, by their shares.
-    Pixels are compared where both images are valid, but averaged over those valid in
-    the image itself.
+    A mixed image counts with the sample weights of both its images, by their shares;
+    a pixel where both are valid, in the mean over those valid in the image itself.
 
     Args:
         mixed_task_weight: Float or `LearningRateSchedule`. Like the four weights below
