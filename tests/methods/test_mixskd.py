@@ -10,6 +10,7 @@ from keras_selfkd.mixing import Drawn
 from keras_selfkd.networks import discriminator
 from tests import toys
 from tests.golden_arrays import GOLDEN, assert_parity, rule_kernel
+from tests.methods import label_kinds
 
 BRANCHES = 4
 
@@ -244,19 +245,8 @@ def test_deployed_accuracy_is_the_students_own():
 
 
 def test_one_hot_labels_are_as_good_as_integers():
-    images, labels = toys.class_data()
-    one_hot = np.eye(toys.CLASSES, dtype="float32")[labels]
-    logs = []
-    for loss, y in (
-        (toys.cross_entropy(), labels),
-        (keras.losses.CategoricalCrossentropy(from_logits=True), one_hot),
-    ):
-        keras.utils.clear_session()
-        keras.utils.set_random_seed(0)
-        model = SelfDistillationModel(toys.classifier(), MixSKD())
-        model.compile("sgd", loss)
-        logs.append(model.train_on_batch(images, y, return_dict=True))
-    assert logs[0] == pytest.approx(logs[1], rel=1e-5)
+    integers, one_hot = label_kinds.logs_of_both(MixSKD)
+    assert integers == pytest.approx(one_hot, rel=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16"])
