@@ -32,13 +32,14 @@ def multi_worker_strategy(timeout=300):
         ConnectionError: if a worker cannot be reached in time.
     """
     cluster, task = read_cluster()
+    job, index = task.split()
+    own_address = cluster[job][int(index)]
     addresses = [address for job in JOBS for address in cluster.get(job, [])]
-    bound_waiting(cluster, timeout)
     try:
-        if task == f"{next(job for job in JOBS if job in cluster)} 0":
-            wait_for(addresses[1:], timeout)
+        meet(own_address, [each for each in addresses if each != own_address], timeout)
+        bound_waiting(cluster, timeout)
         return tf.distribute.MultiWorkerMirroredStrategy()
-    except (tf.errors.OpError, TimeoutError) as error:
+    except (tf.errors.OpError, OSError) as error:
         raise ConnectionError(
             f"{task} could not join its cluster within {timeout} s. Start all of "
             f"{addresses} with one TF_CONFIG that differs in `task` only, and check "
@@ -101,8 +102,23 @@ def bound_waiting(cluster, timeout):
     )
 
 
+def meet(own_address, others, timeout):
+    """Listens at the own address until something listens at each of the others.
+
+    TensorFlow's leader does not wait for the others, and TensorFlow 2.18's others at
+    times wait for ever for a leader that is missing.
+
+    Raises:
+        OSError: if the own port is taken, or a `TimeoutError` after `timeout` seconds.
+    """
+    port = int(own_address.rpartition(":")[2])
+    # TensorFlow listens on all interfaces too: the host may be a service's name.
+    with socket.create_server(("", port)):
+        wait_for(others, timeout)
+
+
 def wait_for(addresses, timeout):
-    """Waits until something listens at each address, as TensorFlow's leader does not.
+    """Waits until something listens at each address.
 
     Raises:
         TimeoutError: after `timeout` seconds.

@@ -1,3 +1,4 @@
+import concurrent.futures
 import json
 import os
 import signal
@@ -66,6 +67,24 @@ def test_error_nobody_listens(host, caplog):
     with pytest.raises(TimeoutError, match=f"{host}:{port}: "):
         cluster.wait_for([f"{host}:{port}"], timeout=0.1)
     assert f"Waiting for {host}:{port}" in caplog.text
+
+
+def test_listens_while_it_waits_for_the_others():
+    own, other = (f"127.0.0.1:{port}" for port in workers.free_ports(2))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        meeting = pool.submit(cluster.meet, own, [other], timeout=20)
+        cluster.wait_for([own], timeout=20)
+        assert not meeting.done()
+        with socket.create_server(("127.0.0.1", int(other.split(":")[1]))):
+            meeting.result()
+
+
+def test_error_taken_port(monkeypatch):
+    with socket.create_server(("", 0)) as server:
+        addresses = [f"127.0.0.1:{server.getsockname()[1]}", "127.0.0.1:1001"]
+        configure(monkeypatch, {"worker": addresses}, index=0)
+        with pytest.raises(ConnectionError, match=r"(?s)worker 0 could.*in use"):
+            cluster.multi_worker_strategy(timeout=1)
 
 
 @pytest.mark.slow
