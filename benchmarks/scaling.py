@@ -13,7 +13,6 @@ import os
 import pathlib
 import statistics
 import sys
-import time
 
 ROUNDS, STEPS, BATCH = 3, 30, 64
 
@@ -26,6 +25,7 @@ def work(core):
     import numpy as np
     import tensorflow as tf
 
+    from benchmarks.clock import seconds
     from examples.students import build_student
     from keras_selfkd import FRSKD, SelfDistillationModel
     from keras_selfkd.distribution import strategy_by_name
@@ -44,10 +44,8 @@ def work(core):
         return tf.data.Dataset.from_tensors(batch).repeat()
 
     data = strategy.distribute_datasets_from_function(batches)
-    model.fit(data, steps_per_epoch=5, verbose=0)
-    start = time.perf_counter()
-    model.fit(data, steps_per_epoch=STEPS, verbose=0)
-    print(BATCH * STEPS / (time.perf_counter() - start))
+    seconds(model, data, steps=5)
+    print(BATCH * STEPS / seconds(model, data, STEPS))
 
 
 def images_a_second(processes):

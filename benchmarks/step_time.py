@@ -22,6 +22,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from benchmarks import reports
+from benchmarks.clock import seconds
 from benchmarks.student_table import multiply_adds
 from examples.students import build_student
 from keras_selfkd import FRSKD, FRSKD_SLA, MixSKD, SelfDistillationModel, Supervised
@@ -75,12 +76,6 @@ def batches(size):
     labels = np.arange(FLAGS.batch_size) % CLASSES
     batch = images.astype("float32"), labels
     return tf.data.Dataset.from_tensors(batch).repeat().prefetch(1)
-
-
-def seconds(model, data, steps):
-    start = time.perf_counter()
-    model.fit(data, steps_per_epoch=steps, verbose=0)
-    return time.perf_counter() - start
 
 
 def operations(model, size):
