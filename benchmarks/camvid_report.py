@@ -57,8 +57,8 @@ def write(path, results, tuning, teacher, planned, hours, runs):
 def table(results, teacher):
     lines = [
         "| method | weights | seeds | test mean IoU, % | gain, points "
-        "| pixel accuracy, % | minutes |",
-        "|---|---|---|---|---|---|---|",
+        "| pixel accuracy, % |",
+        "|---|---|---|---|---|---|",
     ]
     plain = {r["seed"]: 100 * r["mean_iou"] for r in results["plain"][1]}
     for leg, (name, runs) in results.items():
@@ -73,14 +73,13 @@ def table(results, teacher):
             reports.mean_std(values),
             "" if leg == "plain" else reports.mean_std(gains),
             reports.mean_std([100 * r["pixel_accuracy"] for r in runs]),
-            reports.mean_std([r["seconds"] / 60 for r in runs], 1),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     if teacher:
         score = teacher["test"]
         lines.append(
             f"| the teacher of NFD | plain | 1 | {100 * score['mean_iou']:.2f} | | "
-            f"{100 * score['pixel_accuracy']:.2f} | {teacher['seconds'] / 60:.1f} |"
+            f"{100 * score['pixel_accuracy']:.2f} |"
         )
     return "\n".join(lines)
 

@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from benchmarks import reports
+from benchmarks import cifar100_report, clock, reports
 from benchmarks.recipe import compiled
 from examples.data import load_data
 from examples.results import score
@@ -125,27 +125,37 @@ def hours_to_go():
     return sum(minutes) / 60
 
 
-def time_ratio(name, data):
-    """How many times as long as plain training's a leg's steps take, in turns."""
-    batch = tf.data.Dataset.from_tensors(next(iter(data.train()))).repeat()
-    models = {}
-    for leg in ("plain", name):
-        models[leg] = compiled(data, CHANNELS, LEGS[leg].method(1000), 1000)
-        models[leg].fit(batch, steps_per_epoch=5, verbose=0)
-    ratios = []
-    for _ in range(5):
-        seconds = {}
-        for leg, model in models.items():
-            start = time.perf_counter()
-            model.fit(batch, steps_per_epoch=30, verbose=0)
-            seconds[leg] = time.perf_counter() - start
-        ratios.append(seconds[name] / seconds["plain"])
-    return statistics.median(ratios)
+def times(name):
+    """How long a leg's steps take, measured once and kept beside the runs.
+
+    Returns:
+        Dict: `ratio` to plain training's, in turns, and `plain_minutes_an_epoch`.
+    """
+    path = pathlib.Path(FLAGS.run_dir) / "times.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if name not in known:
+        data = load(seed=0)
+        batch = tf.data.Dataset.from_tensors(next(iter(data.train()))).repeat()
+        models = [
+            compiled(data, CHANNELS, LEGS[leg].method(1000), 1000)
+            for leg in ("plain", name)
+        ]
+        for model in models:
+            clock.seconds(model, batch, 5)
+        turns = [[clock.seconds(m, batch, 20) / 20 for m in models] for _ in range(5)]
+        plain = statistics.median(plain for plain, _ in turns)
+        known[name] = {
+            "ratio": statistics.median(own / plain for plain, own in turns),
+            "plain_minutes_an_epoch": plain * data.steps_per_epoch / 60,
+        }
+        reports.write_text(path, json.dumps(known, indent=1))
+    return known[name]
 
 
-def epochs_of(leg, data):
+def epochs_of(name):
+    leg = LEGS[name]
     if leg.as_long_as:
-        return round(FLAGS.epochs * time_ratio(leg.as_long_as, data))
+        return round(FLAGS.epochs * times(leg.as_long_as)["ratio"])
     return leg.epochs or FLAGS.epochs
 
 
@@ -165,7 +175,7 @@ def load(seed):
 def train(name, seed, path):
     """Trains one leg and writes its history and scores to `path`."""
     leg = LEGS[name]
-    epochs = epochs_of(leg, load(seed))
+    epochs = epochs_of(name)
     data = load(seed)
     steps = epochs * data.steps_per_epoch
     model = compiled(data, CHANNELS, leg.method(steps), steps)
@@ -207,78 +217,6 @@ def rate(logits, labels):
     return {**score(logits, labels), "nll": nll}
 
 
-def table(results):
-    """The legs' scores over the seeds, in Markdown."""
-    plain = {r["seed"]: r["accuracy"] for r in results if r["leg"] == "plain"}
-    lines = [
-        "| method | epochs | seeds | test accuracy, % | gain, points | NLL | ECE, % "
-        "| training accuracy, % |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name in LEGS:
-        runs = [r for r in results if r["leg"] == name]
-        if not runs:
-            continue
-        gains = [100 * (r["accuracy"] - plain[r["seed"]]) for r in runs]
-        columns = (
-            [100 * r["accuracy"] for r in runs],
-            gains,
-            [r["nll"] for r in runs],
-            [100 * r["calibration_error"] for r in runs],
-            [100 * r["history"]["accuracy"][-1] for r in runs],
-        )
-        cells = [name, str(len(runs[0]["history"]["accuracy"])), str(len(runs))]
-        cells += map(reports.mean_std, columns)
-        cells[4] = "" if name == "plain" else cells[4]
-        lines.append(f"| {' | '.join(cells)} |")
-    finished = f"{len(results)} of {len(planned())} planned runs are finished. "
-    each = finished * (len(results) < len(planned())) + "Each run, by seed: "
-    each += "; ".join(
-        f"{name} " + ", ".join(f"{100 * r['accuracy']:.2f}" for r in runs)
-        for name in LEGS
-        if (runs := [r for r in results if r["leg"] == name])
-    )
-    return "\n".join([*lines, "", f"{each}."])
-
-
-DIAGNOSIS = """\
-The aim was a mean gain of a point for FRSKD, and neither way of weighting reaches it
-here: three seeds spread by more than the gain. It makes the student fit its training
-images less in the same epochs (training accuracy: on the augmented batches of the last
-epoch, where images are mixed on the mixed ones, against the larger label), most with
-constant weights, which start while the self-teacher knows nothing yet. Our reading, not
-tested by longer runs, is that 30 epochs on 10,000 images end before that pays. What it
-improves with every seed is likelihood (NLL) and calibration (ECE).
-"""
-
-
-def write_report(results):
-    """Writes the table and the picture of the finished runs."""
-    text = (
-        f"# CIFAR-100, first 100 images a class, thin ResNet-18\n\n"
-        f"`python -m benchmarks.cifar100`, {reports.machine()}.\n\n"
-        f"{table(results)}\n\n{DIAGNOSIS}\n"
-        f"![Test accuracy]({pathlib.Path(FLAGS.output).name}.png)\n"
-    )
-    reports.write_text(pathlib.Path(f"{FLAGS.output}.md"), text)
-    curves = {
-        leg: 100
-        * np.array([r["history"]["val_accuracy"] for r in results if r["leg"] == leg])
-        for leg in LEGS
-        if LEGS[leg].seeds > 1 and any(r["leg"] == leg for r in results)
-    }
-    reports.draw_curves(
-        curves,
-        np.arange(TEST_EVERY, FLAGS.epochs + 1, TEST_EVERY),
-        pathlib.Path(f"{FLAGS.output}.png"),
-        "CIFAR-100, first 100 images a class",
-        "test accuracy, % (mean, and range over the seeds)",
-    )
-    if FLAGS.readme:
-        reports.write_between_markers("README.md", "cifar100", f"{table(results)}\n")
-    print(text)
-
-
 def main(_):
     print(f"{hours_to_go():.1f} hours to go, on 2 CPU cores", flush=True)
     results = []
@@ -288,7 +226,13 @@ def main(_):
             print(f"{name}, seed {seed}", flush=True)
             train(name, seed, path)
         results.append(json.loads(path.read_text(encoding="utf-8")))
-        write_report(results)
+        cifar100_report.write(
+            pathlib.Path(FLAGS.output),
+            results,
+            {name: times(name) for name in LEGS if path_of(name, 0).exists()},
+            unfinished=len(planned()) - len(results),
+            in_readme=FLAGS.readme,
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One real training step of FRSKD on every kind of student, with its default taps."""
+"""Every kind of student, with its default taps: a step of FRSKD, MixSKD's branches."""
 
 import keras
 import numpy as np
@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from examples.students import build_student
 from keras_selfkd import FRSKD, SelfDistillationModel
+from keras_selfkd.networks.branches import branches, last_tap, part_after
+from keras_selfkd.taps import Tapped
 from tests import toys
 
 EFFICIENTNET = ["block2b_add", "block3b_add", "block5c_add", "top_activation"]
@@ -121,10 +123,25 @@ def test_a_step_trains_student_and_self_teacher(name, size, taps):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", [*SMALL, *LARGE])
+def test_mixskds_branches_repeat_the_students_layers(name):
+    size, _ = (SMALL | LARGE)[name]
+    student = build_student(name, (size, size, 3), 5)
+    outputs = Tapped(student, None, 2).symbolic
+    last = last_tap(outputs)
+    built = branches(outputs, last)  # A chain in place of a copy would warn.
+    taps = [tap for i, tap in enumerate(outputs.features) if i != last]
+    assert len(built) == len(taps) >= 2
+    for branch, tap in zip(built, taps, strict=True):
+        own = part_after(tap, [outputs.features[last], outputs.logits])
+        assert branch.count_params() == own.count_params() > 0
+        assert not {id(v) for v in branch.variables} & {id(v) for v in own.variables}
+
+
+@pytest.mark.slow
 def test_relative_costs_are_the_papers():
     """The paper: 0.57 of ResNet-18's parameters; 0.57 of its multiply-adds remain."""
     from benchmarks.student_table import relative_cost
-    from keras_selfkd.taps import Tapped
 
     student = build_student("resnet18", (32, 32, 3), 100)
     parameters, multiply_adds = relative_cost(
