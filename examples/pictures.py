@@ -33,7 +33,7 @@ def draw(run, model, data, labels, logits):
 def history(rows):
     """Turns a method's rows into `{log: values of the epochs}`, as Keras has them."""
     logs = {name for row in rows for name, value in row.items() if value != ""}
-    logs = sorted(logs - {"note", "method", "epoch", "seconds"})
+    logs = sorted(logs - {"note", "method", "epoch"})
     return {name: [float(row[name]) for row in rows] for name in logs}
 
 

@@ -13,16 +13,14 @@ _FREE_FLAGS = ("--data_dir", "--download", "--nodownload", "--verbose")
 class Run:
     """A directory with `flags.cfg`, `history.csv` and, until it is done, checkpoints.
 
-    The history has a row for every epoch of every method. A checkpoint carries its
-    epoch in its name, so that no interruption pairs weights with another epoch's
-    number, as it may with `keras.callbacks.BackupAndRestore`.
+    The history has a row for every epoch of every method.
 
     Args:
         path: Path of the directory.
         note: String that the flags and every row of the history repeat. Defaults to
             `""`.
-        output: Path of the directory that history and checkpoints are written to, on
-            workers other than the chief. Defaults to `path`.
+        output: Path of the directory that the history is written to, on workers other
+            than the chief. Defaults to `path`.
     """
 
     def __init__(self, path, note="", output=None):
@@ -61,6 +59,8 @@ class Run:
                 )
             if resume and not overwrite:
                 _check_same(flags, config)
+                for unfinished in self.path.glob(".*"):
+                    shutil.rmtree(unfinished)  # What a killed process was writing.
                 return
             if not overwrite:
                 state = "a finished" if self.finished else "an interrupted"
@@ -78,38 +78,14 @@ class Run:
         """Returns the history of one method: a dict of its logs for each epoch."""
         return [row for row in self.history if row["method"] == method]
 
-    def last_epoch(self, method):
-        """Returns how many epochs the last checkpoint has seen, 0 without one."""
-        checkpoints = self._checkpoints(method)
-        return _epoch_of(checkpoints[-1]) if checkpoints else 0
+    def checkpoints(self, method):
+        """Returns the path of the directory of a method's checkpoints."""
+        return self.path / "checkpoints" / method
 
-    def restore(self, model, method):
-        """Loads the last checkpoint of a method, if there is one.
-
-        Args:
-            model: Compiled `keras.Model`; its optimizer's state is restored as well.
-            method: Name of the method.
-
-        Returns:
-            Number of epochs that the weights have seen, 0 without a checkpoint.
-        """
-        checkpoints = self._checkpoints(method)
-        if not checkpoints:
-            return 0
-        # An optimizer without variables would not take its momentum from the file.
-        with model.distribute_strategy.scope():
-            model.optimizer.build(model.trainable_variables)
-        model.load_weights(checkpoints[-1])
-        return _epoch_of(checkpoints[-1])
-
-    def _checkpoints(self, method):
-        return sorted(self.path.glob(f"checkpoints/{method}-*.weights.h5"))
-
-    def record(self, model, method, epoch, logs):
-        """Writes the history row of an epoch, then the checkpoint that lets it count.
+    def record(self, method, epoch, logs):
+        """Writes the history row of an epoch.
 
         Args:
-            model: `keras.Model` after the epoch.
             method: Name of the method.
             epoch: Number of epochs that the model has seen, from 1 on.
             logs: Dict of the epoch's logs.
@@ -123,19 +99,11 @@ class Run:
         self.history = [*earlier, {**note, "method": method, "epoch": epoch, **logs}]
         with whole(self.output / "history.csv") as staged:
             _write_csv(staged, self.history)
-        folder = self.output / "checkpoints"
-        with whole(folder / f"{method}-{epoch:05}.weights.h5") as staged:
-            model.save_weights(staged)
-        for older in sorted(folder.glob(f"{method}-*.weights.h5"))[:-1]:
-            older.unlink()
 
     def discard_checkpoints(self):
         """Deletes what only an interrupted run needs."""
-        shutil.rmtree(self.output / "checkpoints", ignore_errors=True)
-
-
-def _epoch_of(checkpoint):
-    return int(checkpoint.name.split(".")[0].rpartition("-")[2])
+        if self.is_chief:
+            shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
 
 
 def _check_same(flags, config):

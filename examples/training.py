@@ -14,6 +14,7 @@ from examples import methods
 from examples.optimizers import SGDWithL2, learning_rate_schedule
 from examples.results import check_same_size
 from examples.runs import Run
+from keras_selfkd.checkpoints import Checkpoints
 from keras_selfkd.distribution import strategy_by_name
 
 FAST_NOTE = "FAST"
@@ -290,21 +291,22 @@ def fit(model, method, data, run):
     Returns:
         Seconds of all epochs, those before an interruption included.
     """
-    seen = run.last_epoch(method) if RESUME.value else 0
+    checkpoints, recorder = Checkpoints(run.checkpoints(method)), Recorder(run, method)
+    seen = checkpoints.last_epoch if RESUME.value else 0
     check_same_epoch(seen, run, model.distribute_strategy)
     if seen:
-        run.restore(model, method)
+        seen = checkpoints.restore(model)
     model.fit(
         training_data(data, seen, model.distribute_strategy),
         steps_per_epoch=data.steps_per_epoch,
         validation_data=data.validation,
         initial_epoch=seen,
         epochs=epochs(),
-        callbacks=[keras.callbacks.TerminateOnNaN(), Recorder(run, method)],
+        callbacks=checkpoints.after([keras.callbacks.TerminateOnNaN(), recorder]),
         shuffle=False,  # The data shuffles itself, differently in each epoch.
         verbose=VERBOSE.value if run.is_chief else 0,
     )
-    return sum(float(row["seconds"]) for row in run.rows(method))
+    return recorder.seconds
 
 
 def training_data(data, seen, strategy):
@@ -317,12 +319,18 @@ def training_data(data, seen, strategy):
 
 
 class Recorder(keras.callbacks.Callback):
-    """Records each epoch in a run, and ends the program when the loss diverges."""
+    """Records each epoch in a run, and ends the program when the loss diverges.
+
+    Attributes:
+        seconds: Those of all epochs, which a checkpoint keeps; the history has none, so
+            that equal runs have equal histories.
+    """
 
     def __init__(self, run, method):
         super().__init__()
         self.run = run
         self.method = method
+        self.seconds = 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the clock."""
@@ -336,7 +344,5 @@ class Recorder(keras.callbacks.Callback):
                 f"Training with {self.method} diverged in epoch {epoch + 1} ({terms}). "
                 "Lower --learning_rate or raise --warmup_epochs."
             )
-        seconds = round(time.perf_counter() - self.start, 3)
-        self.run.record(
-            self.model, self.method, epoch + 1, {"seconds": seconds, **logs}
-        )
+        self.seconds += time.perf_counter() - self.start
+        self.run.record(self.method, epoch + 1, logs)

@@ -1,6 +1,7 @@
 """Self-distillation for Keras 3: a vision network that teaches itself."""
 
 from keras_selfkd import losses
+from keras_selfkd.checkpoints import Checkpoints
 from keras_selfkd.data import check_data, with_class_weights
 from keras_selfkd.distribution import synchronize_batch_norm
 from keras_selfkd.export import export_saved_model, export_student
@@ -17,6 +18,7 @@ __all__ = [
     "FRSKD",
     "FRSKD_SLA",
     "NFD",
+    "Checkpoints",
     "CutMix",
     "ExpectedCalibrationError",
     "Method",

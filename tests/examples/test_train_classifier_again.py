@@ -2,14 +2,13 @@
 
 import re
 import signal
-import subprocess
-import time
 
+import numpy as np
 import pytest
 
 from examples.runs import Run
-from tests import workers
-from tests.examples.runner import COMMAND, ROOT, assert_same_run, run_main
+from tests import kills, workers
+from tests.examples.runner import assert_same_run, run_main
 
 TINY = ("--epochs=4", "--batch_size=50", "--train_per_class=10", "--noexport")
 
@@ -22,16 +21,24 @@ def tiny_run(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    """A run, in a process of its own, that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    assert kills.run(folder) == 0
+    return folder
+
+
 def test_flagfile_repeats_a_run_exactly_even_interrupted(
     tiny_run, tmp_path, monkeypatch
 ):
     folder, record = tmp_path / "again", Run.record
     arguments = [f"--flagfile={tiny_run / 'flags.cfg'}", f"--run_dir={folder}"]
 
-    def interrupted(run, model, method, epoch, logs):
+    def interrupted(run, method, epoch, logs):
         if (method, epoch) == ("frskd", 3):
             raise KeyboardInterrupt
-        record(run, model, method, epoch, logs)
+        record(run, method, epoch, logs)
 
     with monkeypatch.context() as patch:
         patch.setattr(Run, "record", interrupted)
@@ -60,20 +67,13 @@ def test_resuming_a_finished_run_only_prints_its_table(tiny_run, capsys):
 
 
 @pytest.mark.slow
-def test_a_killed_process_resumes_bit_for_bit(tmp_path):
-    arguments = ["--epochs=6", "--batch_size=50", "--noexport", "--verbose=0"]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    quiet = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run([*COMMAND, *arguments, f"--run_dir={whole}"], check=True, **quiet)
-    process = subprocess.Popen([*COMMAND, *arguments, f"--run_dir={killed}"], **quiet)
-    while not list(killed.glob("checkpoints/frskd-*")):
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    resume = [f"--flagfile={killed / 'flags.cfg'}", f"--run_dir={killed}", "--resume"]
-    subprocess.run([*COMMAND, *resume], check=True, **quiet)
-    assert_same_run(killed, whole)
+@pytest.mark.parametrize(
+    ("point", "call"), [("step", 11), ("writing", 450), ("export", 2)]
+)
+def test_a_killed_process_resumes_bit_for_bit(whole_run, tmp_path, point, call):
+    assert kills.run(tmp_path / "killed", point, call) == -signal.SIGKILL
+    assert kills.run(tmp_path / "killed") == 0
+    assert kills.equal(tmp_path / "killed", whole_run)
 
 
 @pytest.mark.slow
@@ -93,7 +93,9 @@ def test_workers_resume_after_one_was_killed(tmp_path):
     folder = tmp_path / "run"
     arguments = [*TINY, "--strategy=multi_worker", f"--run_dir={folder}", "--resume"]
     processes = workers.start("examples.train_classifier", [arguments] * 2)
-    workers.wait_until(lambda: list(folder.glob("checkpoints/frskd-*")), processes)
+    workers.wait_until(
+        lambda: list(folder.glob("checkpoints/frskd/epoch-*")), processes
+    )
     processes[1].kill()
     output, _ = workers.outputs_of(processes)
     assert processes[0].returncode == 1
@@ -110,6 +112,15 @@ def test_workers_resume_after_one_was_killed(tmp_path):
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert len(Run(folder).rows("frskd")) == 4
     assert (folder / "result.json").exists()
+    whole = tmp_path / "whole"
+    arguments[-2] = f"--run_dir={whole}"
+    processes = workers.start("examples.train_classifier", [arguments] * 2)
+    outputs = workers.outputs_of(processes)
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    *_, weights = kills.files(folder)
+    *_, expected = kills.files(whole)
+    for ours, theirs in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow
