@@ -25,6 +25,7 @@ EXAMPLES = [
     *PLOTS,
 ]
 DEV = [
+    "hypothesis>=6.100",
     "pytest>=8.2",
     "pytest-xdist>=3.6",
     "pyyaml>=6.0",

@@ -153,6 +153,30 @@ def sum_of_gradients(gradients, optimizer):
     return [None if gradient is None else next(summed) for gradient in gradients]
 
 
+def nan_unless_finite(gradients, states, optimizer, dtype):
+    """0, or NaN where a gradient or a statistic is not finite though the loss may be.
+
+    Gradients do not count with a loss scale, which leaves out such steps itself.
+
+    Args:
+        gradients: List of gradients, some of them `None`.
+        states: List of the other variables, as the forward pass left them.
+        optimizer: Keras optimizer.
+        dtype: Of the result.
+    """
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        gradients = []
+    known = [getattr(g, "values", g) for g in gradients if g is not None]
+    known += [tf.convert_to_tensor(state.value) for state in states]
+    finite = [
+        tf.reduce_all(tf.math.is_finite(value))
+        for value in known
+        if value.dtype.is_floating
+    ]
+    zero = tf.zeros((), dtype)
+    return tf.where(tf.reduce_all([True, *finite]), zero, float("nan") + zero)
+
+
 def synchronize_batch_norm(model):
     """Has a model's BatchNorm layers take their statistics over all replicas.
 

@@ -1,5 +1,6 @@
 """What a method is: the hooks of one training step, and plain training as a method."""
 
+import numbers
 from typing import Any, NamedTuple
 
 import keras
@@ -126,6 +127,18 @@ class Method(keras.layers.Layer):
             for name, value in config.items()
         }
         return cls(**parts)
+
+
+def check_loss_weights(method):
+    """Refuses weights that are neither numbers of at least 0 nor schedules."""
+    for term, weight in method.loss_weights.items():
+        is_number = isinstance(weight, numbers.Real) and 0 <= weight < float("inf")
+        if not is_number and not callable(weight):
+            raise ValueError(
+                f"{method.name}: expected the weight of {term!r} to be a finite number "
+                "of at least 0 or a `keras.optimizers.schedules.LearningRateSchedule`. "
+                f"Received: {weight!r}"
+            )
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")

@@ -9,9 +9,10 @@ from keras import ops
 from keras_selfkd import distribution, replicas
 from keras_selfkd.graph import like_inputs
 from keras_selfkd.matching import enlarged
+from keras_selfkd.method import check_loss_weights
 from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.networks import is_dense
-from keras_selfkd.supervision import Supervision, at_size_of
+from keras_selfkd.supervision import Supervision, at_size_of, check_counts
 from keras_selfkd.taps import Tapped
 
 
@@ -67,6 +68,7 @@ class SelfDistillationModel(distribution.ReplicatedModel):
         self.student = student
         self.method = method
         self.taps = tapped.names
+        check_loss_weights(method)
         with dtype_policy(self.dtype_policy):
             method.attach(student, tapped.symbolic)
         self.term_trackers = [
@@ -123,9 +125,11 @@ class SelfDistillationModel(distribution.ReplicatedModel):
                 }
                 loss = self._total(terms)
                 scaled_loss = self.optimizer.scale_loss(loss)
-        gradients = distribution.sum_of_gradients(
-            tape.gradient(scaled_loss, self.trainable_weights), self.optimizer
+        gradients = tape.gradient(scaled_loss, self.trainable_weights)
+        loss += distribution.nan_unless_finite(
+            gradients, self.non_trainable_variables, self.optimizer, loss.dtype
         )
+        gradients = distribution.sum_of_gradients(gradients, self.optimizer)
         # This replica's shares add up to the batch's; one all-reduce for all of them.
         shares = {"loss": loss, **{f"{name}_loss": terms[name] for name in terms}}
         totals = replicas.sum_over_replicas(tf.stack([*shares.values()]))
@@ -184,7 +188,8 @@ class SelfDistillationModel(distribution.ReplicatedModel):
         share = replicas.share_of_batch([*given.values()])
         batch |= zip(given, share.tensors, strict=True)
         logits = self._tapped.symbolic.logits
-        with tf.control_dependencies(supervision.check_labels(batch["y"], logits)):
+        checks = supervision.check_labels(batch["y"], logits) + check_counts(batch)
+        with tf.control_dependencies(checks):
             batch |= {key: tf.identity(batch[key]) for key in ("x", "y")}
         batch["valid"] = supervision.valid_pixels(batch["y"], logits)
         return batch, share

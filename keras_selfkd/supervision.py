@@ -86,6 +86,11 @@ class Supervision:
                 "Training needs labels: pass `fit(x, y)` or a dataset of (images, "
                 "labels). Received: y=None"
             )
+        if tf.as_dtype(y.dtype) == tf.string:
+            raise ValueError(
+                "Labels must be numbers: map the names to integers with "
+                f"`keras.layers.StringLookup`. Received: y of {y.dtype}"
+            )
         expected = tuple(logits.shape[1:-1] if self.is_sparse else logits.shape[1:])
         shape = tuple(y.shape[1:])
         fits = shape in (expected, (*expected, 1)) or (expected == (1,) and not shape)
@@ -154,6 +159,27 @@ class Supervision:
         if self.reduction == "sum":
             return total / ops.cast(copies, dtype)
         return ops.divide_no_nan(total, sum_over_replicas(ops.sum(counted)))
+
+
+def check_counts(batch):
+    """Checks that there are as many labels and sample weights as images.
+
+    Returns:
+        List of assertions that the step's forward pass must wait for.
+
+    Raises:
+        ValueError: if the numbers are known and differ.
+    """
+    given = [name for name in ("x", "y", "sample_weight") if batch[name] is not None]
+    message = f"Expected as many of each in a batch. Received: {', '.join(given)} = "
+    known = [batch[name].shape[0] for name in given]
+    if None not in known:
+        if len(set(known)) > 1:
+            raise ValueError(f"{message}{known}")
+        return []
+    counts = tf.stack([tf.shape(batch[name])[0] for name in given])
+    equal = tf.reduce_all(counts == counts[0])
+    return [tf.debugging.Assert(equal, [message, counts])]
 
 
 def at_size_of(masks, logits, sample_weight):

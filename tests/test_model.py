@@ -1,3 +1,4 @@
+import functools
 import json
 import zipfile
 
@@ -152,18 +153,37 @@ class Poison(keras.callbacks.Callback):
         self.logs.append(logs)
 
 
+class Steep(keras.layers.Layer):
+    """Returns its images; a picture with a pixel of 5 has a NaN for its gradient."""
+
+    def build(self, shape):
+        self.weight = self.add_weight(shape=(), name="weight")
+
+    def call(self, images):
+        five = keras.ops.any(images == 5.0, axis=(1, 2, 3), keepdims=True)
+        root = keras.ops.sqrt(keras.ops.where(five, 0.0 * self.weight, 1.0))
+        return images + root - keras.ops.where(five, 0.0, 1.0)
+
+
+def steep_classifier():
+    images = keras.Input((16, 16, 3))
+    return keras.Model(images, toys.classifier()(Steep()(images)))
+
+
+@pytest.mark.parametrize("pixel", [np.nan, 5.0, 1e30])
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_a_batch_that_is_not_finite_changes_nothing(replicas, two_replicas):
+def test_a_batch_that_is_not_finite_changes_nothing(replicas, pixel, two_replicas):
+    """Not finite is in turn the loss, a gradient, the variance of BatchNorm."""
     strategy = two_replicas if replicas == 2 else tf.distribute.get_strategy()
     with strategy.scope():
         optimizer = keras.optimizers.Adam()
-        model = compiled(optimizer=optimizer)
+        model = compiled(frskd(steep_classifier()), optimizer)
     images, labels = toys.class_data()
     model.fit(images, labels, verbose=0)
     before = model.get_weights() + [
         keras.ops.convert_to_numpy(v.value) for v in optimizer.variables
     ]
-    images[-1] = np.nan
+    images[-1] = pixel
     stop = keras.callbacks.TerminateOnNaN()
     spy = Poison()
     model.fit(images, labels, epochs=3, verbose=0, shuffle=False, callbacks=[stop, spy])
@@ -173,7 +193,8 @@ def test_a_batch_that_is_not_finite_changes_nothing(replicas, two_replicas):
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)
     assert len(spy.logs) == 1
-    assert np.isnan(spy.logs[0]["task_loss"])
+    assert np.isnan(spy.logs[0]["loss"])
+    assert np.isnan(spy.logs[0]["task_loss"]) == np.isnan(pixel)
 
 
 def test_uneven_replicas(two_replicas):
@@ -258,6 +279,37 @@ def test_error_undeclared_terms():
 def test_error_methods_without_hooks():
     with pytest.raises(NotImplementedError, match="must define `loss_weights`"):
         SelfDistillationModel(toys.classifier(), Method())
+
+
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf, "1", None])
+def test_error_weight_of_a_term(weight):
+    method = FRSKD(width=1, soft_label_weight=weight)
+    with pytest.raises(ValueError, match="frskd: expected the weight of 'soft_label'"):
+        SelfDistillationModel(toys.classifier(), method)
+
+
+@pytest.mark.parametrize("of", ["labels", "weights"])
+@pytest.mark.parametrize("known", [True, False])
+def test_error_more_of_one_than_images(known, of):
+    images, _ = toys.class_data(8)
+    labels = np.ones(9 if of == "labels" else 8)
+    weights = np.ones(9 if of == "weights" else 8)
+    batch = images, labels, weights
+    shapes = [(None, *array.shape[1:]) for array in batch]
+    signature = tuple(tf.TensorSpec(shape, "float32") for shape in shapes)
+    data = tf.data.Dataset.from_generator(lambda: [batch], output_signature=signature)
+    model = compiled()
+    before = model.get_weights()
+    kind = ValueError if known else tf.errors.InvalidArgumentError
+    train = (
+        functools.partial(model.train_on_batch, *batch)
+        if known
+        else functools.partial(model.fit, data, shuffle=False, verbose=0)
+    )
+    with pytest.raises(kind, match="as many of each in a batch"):
+        train()
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_error_label_out_of_range_in_fit():

@@ -118,6 +118,11 @@ def test_error_label_out_of_range(labels):
     assert "Labels must lie in [0, 3)" in str(raised.value)
 
 
+def test_error_labels_that_are_names():
+    with pytest.raises(ValueError, match=r"map the names .*StringLookup"):
+        checked(np.array(["cat", "dog"]))
+
+
 def test_void_label_is_in_range():
     labels = np.array([[[255, 0], [1, 2]]])
     logits = np.zeros((1, 2, 2, 3), "float32")
