@@ -60,8 +60,8 @@ def beginning(message):
 def main(_):
     text = (
         f"`python -m benchmarks.hostile --eager={EAGER.value} --traced={TRACED.value} "
-        f"--seed={SEED.value}`, {reports.machine()}.\n\nSkipped: the loss, a gradient or "
-        "a statistic was not finite, which the logs show, and no weight changed.\n\n"
+        f"--seed={SEED.value}`, {reports.machine()}.\n\nSkipped: the loss, a gradient "
+        "or a statistic was not finite, as the logs show, and no weight changed.\n\n"
         "| steps | trained | refused | skipped | wrong |\n|---|---|---|---|---|\n"
     )
     refusals, findings = collections.Counter(), []
