@@ -69,6 +69,7 @@ def load_data(
     augment=True,
     fast=False,
     download=True,
+    bad_images="refuse",
 ):
     """Loads a data set of labelled images.
 
@@ -96,6 +97,8 @@ def load_data(
         augment: Whether to augment the training images. Defaults to `True`.
         fast: Whether to keep only a few images of each class. Defaults to `False`.
         download: Whether TFDS may download the data set. Defaults to `True`.
+        bad_images: What to do with files of `"folder"` that are no images: `"refuse"`,
+            `"skip"` or `"trust"`. Defaults to `"refuse"`.
 
     Returns:
         `Data`.
@@ -111,7 +114,7 @@ def load_data(
     >>> images.shape
     TensorShape([32, 32, 32, 1])
     """
-    source = open_source(dataset, data_dir, download)
+    source = open_source(dataset, data_dir, download, bad_images)
     splits = _chosen(source, train_per_class, validation_per_class, batch_size, fast)
     if splits["train"].count < batch_size:
         raise ValueError(

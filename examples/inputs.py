@@ -2,6 +2,8 @@
 
 from absl import flags
 
+from examples.image_files import POLICIES
+
 DATASET = flags.DEFINE_string(
     "dataset",
     None,
@@ -13,6 +15,13 @@ DATA_DIR = flags.DEFINE_string(
 )
 DOWNLOAD = flags.DEFINE_bool(
     "download", True, "Let TFDS download what --data_dir does not hold."
+)
+BAD_IMAGES = flags.DEFINE_enum(
+    "bad_images",
+    "refuse",
+    POLICIES,
+    "folder: files that are no images end the program or are left out; trust opens no "
+    "file before the training does.",
 )
 IMAGE_SIZE = flags.DEFINE_list(
     "image_size",

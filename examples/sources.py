@@ -8,10 +8,10 @@ import difflib
 import pathlib
 from typing import NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from examples.image_files import decode_file, find_images
 from examples.splits import Split, labels_of, set_aside
 
 # Data sets of written characters: a mirrored one is another or none.
@@ -44,7 +44,7 @@ class Source(NamedTuple):
     mirror: bool
 
 
-def open_source(dataset, data_dir=None, download=True):
+def open_source(dataset, data_dir=None, download=True, bad_images="refuse"):
     """Opens a data set by name.
 
     Args:
@@ -53,6 +53,8 @@ def open_source(dataset, data_dir=None, download=True):
         data_dir: Directory of the class folders, or of prepared TFDS data sets.
         download: Whether TFDS may download what `data_dir` doesn't hold. Defaults to
             `True`.
+        bad_images: What to do with files of `"folder"` that are no images, as in
+            `examples.image_files.find_images`. Defaults to `"refuse"`.
 
     Returns:
         A `Source` with a training and a test split. Where a data set has no test
@@ -67,7 +69,9 @@ def open_source(dataset, data_dir=None, download=True):
     if dataset == "digits":
         return _digits()
     source = (
-        _folder(data_dir) if dataset == "folder" else _tfds(dataset, data_dir, download)
+        _folder(data_dir, bad_images)
+        if dataset == "folder"
+        else _tfds(dataset, data_dir, download)
     )
     splits = dict(source.splits)
     if "test" not in splits and "validation" in splits:
@@ -102,7 +106,7 @@ def _in_memory(records, labels, decode=lambda image: image):
     return Split(dataset, decode, count=len(labels), shuffle_buffer=len(labels))
 
 
-def _folder(data_dir):
+def _folder(data_dir, bad_images):
     root = pathlib.Path(data_dir or "")
     if data_dir is None or not root.is_dir():
         raise ValueError(
@@ -117,7 +121,10 @@ def _folder(data_dir):
             if (root / folder).is_dir()
         }
     names = _class_names(folders["train"])
-    splits = {split: _class_folders(path, names) for split, path in folders.items()}
+    splits = {
+        split: _class_folders(path, names, bad_images)
+        for split, path in folders.items()
+    }
     return Source(root.resolve().name, splits, (None, None, 3), names, mirror=True)
 
 
@@ -132,26 +139,19 @@ def _class_names(path):
     return names
 
 
-def _class_folders(path, names):
+def _class_folders(path, names, bad_images):
     if _class_names(path) != names:
         raise ValueError(
             f"Expected {path} to have the class folders of the training split, "
             f"{names}. Received: folders={_class_names(path)}"
         )
-    # Keras knows which files are images, and refuses a directory without any.
-    listing = keras.utils.image_dataset_from_directory(
-        path, class_names=names, shuffle=False, verbose=False
-    )
-    files = [pathlib.Path(file).relative_to(path) for file in listing.file_paths]
-    labels = np.array([names.index(file.parts[0]) for file in files])
+    found = [find_images(path / name, bad_images) for name in names]
+    files = np.array([str(file) for files in found for file in files])
+    labels = np.repeat(np.arange(len(names)), [len(files) for files in found])
     # In turns, so that the first images of the split are of every class.
-    turns = np.concatenate([np.arange(n) for n in np.bincount(labels)])
+    turns = np.concatenate([np.arange(len(files)) for files in found])
     order = np.lexsort((labels, turns))
-    return _in_memory(np.array(listing.file_paths)[order], labels[order], _decode_file)
-
-
-def _decode_file(path):
-    return tf.io.decode_image(tf.io.read_file(path), 3, expand_animations=False)
+    return _in_memory(files[order], labels[order], decode_file)
 
 
 def _tfds(dataset, data_dir, download):

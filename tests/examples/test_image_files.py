@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from examples.image_files import decode_file, find_images
+
+GREY = np.full((6, 8), 100, "uint8")
+COLOUR = np.full((6, 8, 3), 100, "uint8")
+
+
+def write_odd_images(folder):
+    """Images that are unusual, but images."""
+    Image.fromarray(COLOUR).save(folder / "plain.png")
+    Image.fromarray(COLOUR).convert("CMYK").save(folder / "cmyk.jpg")
+    Image.fromarray(GREY.astype("uint16") * 257).save(folder / "deep.png")
+    Image.fromarray(GREY).save(folder / "grey.bmp")
+    Image.fromarray(COLOUR).convert("RGBA").save(folder / "alpha.png")
+    frames = [Image.fromarray(np.roll(COLOUR, i)) for i in range(3)]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
+    (folder / "plain.png").rename(folder / "really_png.jpg")
+    (folder / ".hidden").write_text("not looked at")
+
+
+def write_bad_files(folder):
+    Image.fromarray(
+        np.random.default_rng(0).integers(256, size=(64, 64, 3), dtype="uint8")
+    ).save(folder / "whole.jpg")
+    content = (folder / "whole.jpg").read_bytes()
+    (folder / "whole.jpg").unlink()
+    (folder / "cut.jpg").write_bytes(content[: len(content) // 2])
+    (folder / "empty.png").touch()
+    (folder / "text.png").write_text("no image")
+    (folder / "notes.txt").write_text("no image")
+
+
+def test_odd_images_are_read_as_8_bit_colours(tmp_path):
+    write_odd_images(tmp_path)
+    files = find_images(tmp_path)
+    assert [file.name for file in files] == [
+        "alpha.png",
+        "cmyk.jpg",
+        "deep.png",
+        "grey.bmp",
+        "moving.gif",
+        "really_png.jpg",
+    ]
+    for file in files:
+        image = decode_file(str(file)).numpy()
+        assert (image.shape, image.dtype) == ((6, 8, 3), "uint8")
+        assert np.all(np.abs(image.astype(int) - 100) < 5), file
+
+
+def test_bad_files_are_left_out_and_named(tmp_path, caplog):
+    write_odd_images(tmp_path)
+    write_bad_files(tmp_path)
+    assert len(find_images(tmp_path, "skip")) == 6
+    assert "4 of 10 files" in caplog.text
+    for name in ("cut.jpg (", "empty.png (empty)", "text.png (", "notes.txt ("):
+        assert name in caplog.text
+
+
+def test_error_bad_files(tmp_path):
+    write_odd_images(tmp_path)
+    write_bad_files(tmp_path)
+    with pytest.raises(ValueError, match=r"--bad_images=skip.*4 of 10.*cut.jpg"):
+        find_images(tmp_path)
+
+
+def test_names_of_very_many_bad_files_are_cut_short(tmp_path):
+    for number in range(30):
+        (tmp_path / f"{number:02}.png").touch()
+    with pytest.raises(ValueError, match=r"19.png \(empty\), and 10 more"):
+        find_images(tmp_path)
+
+
+def test_trust_goes_by_the_names(tmp_path):
+    write_bad_files(tmp_path)
+    names = [file.name for file in find_images(tmp_path, "trust")]
+    assert names == ["cut.jpg", "empty.png", "text.png"]
+
+
+@pytest.mark.parametrize("policy", ["skip", "trust"])
+def test_error_no_images(tmp_path, policy):
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(ValueError, match=f"Expected images in {tmp_path}"):
+        find_images(tmp_path, policy)
