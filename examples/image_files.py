@@ -45,31 +45,45 @@ def find_images(folder, bad_images="refuse"):
     if bad_images == "trust":
         files = [path for path in files if path.suffix.lower() in _SUFFIXES]
     else:
-        files = _usable(files, skip=bad_images == "skip")
+        files = usable(files, _problem, skip=bad_images == "skip")
     if not files:
         raise ValueError(f"Expected images in {folder}. Received: none")
     return files
 
 
-def _usable(files, skip):
+def usable(files, problem_of, skip):
+    """Tries files, several at a time, and returns those that are right.
+
+    Args:
+        files: List of paths, or of tuples of paths that belong together.
+        problem_of: Function from one of them to what is wrong with it, or `None`.
+        skip: Boolean, whether to leave out the others, with a warning that names them.
+
+    Raises:
+        ValueError: If there are others, and `skip` is false.
+    """
     progress = keras.utils.Progbar(len(files), verbose=int(len(files) >= _LONG))
     problems = {}
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        for path, problem in zip(files, pool.map(_problem, files), strict=True):
+        for file, problem in zip(files, pool.map(problem_of, files), strict=True):
             progress.add(1)
             if problem:
-                problems[path] = problem
+                problems[file] = problem
     if problems:
-        named = [f"{path} ({why})" for path, why in problems.items()][:_NAMED]
-        rest = [f"and {len(problems) - _NAMED} more"] * (len(problems) > _NAMED)
-        found = f"{len(problems)} of {len(files)} files: {', '.join(named + rest)}"
+        named = [
+            f"{file[0] if isinstance(file, tuple) else file} ({why})"
+            for file, why in problems.items()
+        ]
+        rest = [f"and {len(named) - _NAMED} more"] * (len(named) > _NAMED)
+        found = ", ".join(named[:_NAMED] + rest)
+        found = f"{len(named)} of {len(files)} files: {found}"
         if not skip:
             raise ValueError(
                 "Expected images only. Remove the others, or leave them out with "
                 f"--bad_images=skip. Received: {found}"
             )
         logging.warning("Left out, because they are no images: %s", found)
-    return [path for path in files if path not in problems]
+    return [file for file in files if file not in problems]
 
 
 def _problem(path):

@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import zipfile
 from typing import NamedTuple
 
 import keras
@@ -170,13 +171,23 @@ def _mixskd(steps, defaults):
 
 
 def load_teacher(path):
-    """Loads the trained model that `--teacher` names."""
+    """Loads the trained model that `--teacher` names, without running code of its own.
+
+    Raises:
+        ValueError: If it is no whole `.keras` file, or one that brings code.
+    """
     if not pathlib.Path(path).is_file():
         raise ValueError(
             "Expected --teacher to be a trained model's .keras file, such as the "
             f"student.keras of an earlier run. Received: --teacher={path}"
         )
-    return keras.models.load_model(path)
+    try:
+        return keras.models.load_model(path, safe_mode=True)
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            "Expected --teacher to be a whole .keras file that this Keras can read. "
+            f"Received: --teacher={path}. The cause: {error}"
+        ) from error
 
 
 def _given(flag, default):

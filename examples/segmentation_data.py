@@ -28,6 +28,7 @@ def load_masked_data(
     augment=True,
     fast=False,
     download=True,
+    bad_images="refuse",
 ):
     """Loads a data set of images with masks.
 
@@ -54,6 +55,8 @@ def load_masked_data(
         augment: Whether to augment the training images. Defaults to `True`.
         fast: Whether to keep only a few images. Defaults to `False`.
         download: Whether TFDS may download the data set. Defaults to `True`.
+        bad_images: What to do with files of `"folder"` that are no images, as in
+            `open_mask_source`. Defaults to `"refuse"`.
 
     Returns:
         `examples.data.Data`: labels are int32 `(batch, height, width)`, and `void`
@@ -71,7 +74,9 @@ def load_masked_data(
     >>> images.shape, masks.shape
     (TensorShape([4, 64, 64, 1]), TensorShape([4, 64, 64]))
     """
-    source = open_mask_source(dataset, data_dir, download, image_key, mask_key)
+    source = open_mask_source(
+        dataset, data_dir, download, image_key, mask_key, bad_images
+    )
     if void is None:
         void = UNLABELLED if source.void is None else source.void
     limits = {"train": train_images}

@@ -10,6 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from examples.digit_scenes import NAMES, VOID, digit_scenes
+from examples.image_files import usable
 
 _SPLIT_FOLDERS = {"train": "train", "val": "validation", "test": "test"}
 _IN_MEMORY_BYTES = 4 * 2**30
@@ -42,6 +43,7 @@ def open_mask_source(
     download=True,
     image_key="image",
     mask_key="segmentation_mask",
+    bad_images="refuse",
 ):
     """Opens a data set of images with masks by name.
 
@@ -55,6 +57,9 @@ def open_mask_source(
             `True`.
         image_key: Feature of a TFDS data set that holds the images.
         mask_key: Feature that holds the masks.
+        bad_images: What to do with an image of `"folder"` that cannot be read, or whose
+            mask cannot: `"refuse"` it, `"skip"` it with a warning that names it, or
+            `"trust"` that there is none. Defaults to `"refuse"`.
 
     Returns:
         A `MaskSource`.
@@ -73,7 +78,7 @@ def open_mask_source(
         }
         return MaskSource("digit_scenes", splits, NAMES, VOID, mirror=False)
     if dataset == "folder":
-        return _folder(data_dir)
+        return _folder(data_dir, bad_images)
     return _tfds(dataset, data_dir, download, image_key, mask_key)
 
 
@@ -82,10 +87,10 @@ def _scenes(split):
     return zip(images, masks[..., None], strict=True)
 
 
-def _folder(data_dir):
+def _folder(data_dir, bad_images):
     root = pathlib.Path(data_dir or "")
     found = {
-        split: _pairs(root / folder, root / f"{folder}annot")
+        split: _pairs(root / folder, root / f"{folder}annot", bad_images)
         for folder, split in _SPLIT_FOLDERS.items()
         if data_dir is not None and (root / folder).is_dir()
     }
@@ -96,12 +101,12 @@ def _folder(data_dir):
             f"data_dir={data_dir}"
         )
     splits = {
-        split: lambda pairs=pairs: _files(pairs) for split, pairs in found.items()
+        split: lambda pairs=pairs: map(_read, pairs) for split, pairs in found.items()
     }
     return MaskSource(root.resolve().name, splits, None, None, mirror=True)
 
 
-def _pairs(images, masks):
+def _pairs(images, masks, bad_images):
     """A list of the paths of an image and of its mask."""
     files = sorted(f for f in images.iterdir() if f.suffix.lower() in _IMAGES)
     if not files:
@@ -115,22 +120,33 @@ def _pairs(images, masks):
             "Expected a mask, a PNG of class numbers, for each image. Missing: "
             f"{', '.join(missing[:3])} ({len(missing)} in all)"
         )
-    return pairs
+    if bad_images == "trust":
+        return pairs
+    return usable(pairs, _problem, skip=bad_images == "skip")
 
 
-def _files(pairs):
-    for image_path, mask_path in pairs:
-        with Image.open(image_path) as image, Image.open(mask_path) as mask:
-            # A mask with a palette holds the numbers of its colours, as VOC's do.
-            if mask.mode not in ("1", "L", "P"):
-                raise ValueError(
-                    "Expected masks of class numbers, grey or with a palette. "
-                    f"Received: {mask_path} of mode {mask.mode}"
-                )
-            yield (
-                np.asarray(image.convert("RGB")),
-                np.asarray(mask).astype("uint8")[..., None],
+def _problem(pair):
+    """What is wrong with an image and its mask, or `None`."""
+    try:
+        image, mask = _read(pair)
+    except (OSError, ValueError, SyntaxError) as error:
+        return str(error)  # Pillow calls a broken PNG a SyntaxError.
+    if image.shape[:2] != mask.shape[:2]:
+        return f"{image.shape[:2]} pixels, but its mask {mask.shape[:2]}"
+    return None
+
+
+def _read(pair):
+    image_path, mask_path = pair
+    with Image.open(image_path) as image, Image.open(mask_path) as mask:
+        # A mask with a palette holds the numbers of its colours, as VOC's do.
+        if mask.mode not in ("1", "L", "P"):
+            raise ValueError(
+                "Expected masks of class numbers, grey or with a palette. "
+                f"Received: {mask_path} of mode {mask.mode}"
             )
+        colours = np.asarray(image.convert("RGB"))
+        return colours, np.asarray(mask).astype("uint8")[..., None]
 
 
 def _tfds(dataset, data_dir, download, image_key, mask_key):

@@ -196,6 +196,7 @@ def prepare():
         seed=training.SEED.value,
         fast=training.FAST.value,
         download=inputs.DOWNLOAD.value,
+        bad_images=inputs.BAD_IMAGES.value,
     )
     build(methods.METHOD.value, data, strategy)
     student = student_name().replace(":", "_")

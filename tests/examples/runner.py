@@ -1,5 +1,6 @@
 """Starting the runner in a test, and reading what it wrote."""
 
+import csv
 import pathlib
 import subprocess
 import sys
@@ -32,6 +33,11 @@ def trial(module, folder):
     )
     assert result.returncode == 0, result.stderr
     return folder, result.stdout
+
+
+def history(folder):
+    with (folder / "history.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def assert_same_run(folder, expected):

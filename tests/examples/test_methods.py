@@ -1,3 +1,4 @@
+import keras
 import pytest
 from absl import flags
 from absl.testing import flagsaver
@@ -77,6 +78,32 @@ def test_fitnet_hint_needs_a_weight():
 def test_error_mixskd_with_cutmix():
     with pytest.raises(ValueError, match="blends maps"):
         built("mixskd", "--mixing=cutmix")
+
+
+def saved(path, *layers):
+    images = keras.Input((4, 4, 1))
+    keras.Sequential([images, *layers]).save(path)
+    return path
+
+
+@pytest.mark.parametrize("size", [0, 100, 3000])
+def test_error_teacher_whose_file_is_cut_off(tmp_path, size):
+    file = saved(tmp_path / "teacher.keras", keras.layers.Dense(2))
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(ValueError, match=r"whole .keras file.*teacher.keras"):
+        methods.load_teacher(file)
+
+
+def test_error_teacher_that_brings_code(tmp_path):
+    code = keras.layers.Lambda(lambda x: x + 1)
+    file = saved(tmp_path / "teacher.keras", code)
+    with pytest.raises(ValueError, match="Lambda"):
+        methods.load_teacher(file)
+
+
+def test_error_teacher_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=r"trained model's \.keras file"):
+        methods.load_teacher(tmp_path / "teacher.keras")
 
 
 @pytest.mark.parametrize(

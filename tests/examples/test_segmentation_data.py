@@ -107,6 +107,16 @@ def test_error_coloured_masks(folder):
         load_masked_data("folder", root, batch_size=2)
 
 
+def test_pairs_that_cannot_be_read_are_left_out(folder, caplog):
+    root = folder()
+    (root / "train" / "0.png").write_text("no image")
+    Image.new("L", (5, 5)).save(root / "trainannot" / "1.png")
+    data = load_masked_data("folder", root, batch_size=2, bad_images="skip")
+    assert data.examples["train"] == 2
+    assert "2 of 4 files" in caplog.text
+    assert "but its mask (5, 5)" in caplog.text
+
+
 def test_error_too_large_for_memory(folder, monkeypatch):
     monkeypatch.setattr(segmentation_sources, "_IN_MEMORY_BYTES", 1000)
     with pytest.raises(ValueError, match="Choose a smaller image size"):
