@@ -202,18 +202,32 @@ def test_error_no_images(folder):
         load_masked_data("folder", root)
 
 
-def test_error_a_mask_of_another_size(folder):
+@pytest.mark.parametrize(
+    ("bad_images", "message"),
+    [
+        ("refuse", r"test/1.png \(\(8, 12\) pixels, but its mask \(5, 5\)\)"),
+        ("trust", r"image 1 of .* 'test', image \(8, 12, 3\)"),
+    ],
+)
+def test_error_a_mask_of_another_size(folder, bad_images, message):
     root = folder()
     Image.fromarray(np.zeros((5, 5), "uint8")).save(root / "testannot" / "1.png")
-    with pytest.raises(ValueError, match=r"image 1 of .* 'test', image \(8, 12, 3\)"):
-        load_masked_data("folder", root, batch_size=2)
+    with pytest.raises(ValueError, match=message):
+        load_masked_data("folder", root, batch_size=2, bad_images=bad_images)
 
 
-def test_error_a_broken_file(folder):
+@pytest.mark.parametrize(
+    ("bad_images", "message"),
+    [
+        ("refuse", r"--bad_images=skip.*train/3.png \(cannot identify"),
+        ("trust", r"image 3 of .* split 'train'"),
+    ],
+)
+def test_error_a_broken_file(folder, bad_images, message):
     root = folder()
     (root / "train" / "3.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"image 3 of .* split 'train'"):
-        load_masked_data("folder", root, batch_size=2)
+    with pytest.raises(ValueError, match=message):
+        load_masked_data("folder", root, batch_size=2, bad_images=bad_images)
 
 
 def test_error_images_of_different_sizes(prepared_pets):
