@@ -51,6 +51,9 @@ class Run:
             ValueError: If the directory holds another run, or no run at all.
         """
         config = self.path / "flags.cfg"
+        if resume or overwrite:
+            for unfinished in self.path.glob(".*.partial-*"):
+                shutil.rmtree(unfinished)  # What a killed process was writing.
         if self.path.exists() and any(self.path.iterdir()):
             if not config.exists():
                 raise ValueError(
@@ -59,8 +62,6 @@ class Run:
                 )
             if resume and not overwrite:
                 _check_same(flags, config)
-                for unfinished in self.path.glob(".*"):
-                    shutil.rmtree(unfinished)  # What a killed process was writing.
                 return
             if not overwrite:
                 state = "a finished" if self.finished else "an interrupted"

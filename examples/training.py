@@ -141,9 +141,9 @@ def carry_out(program, prepare, build, conclude, report):
             trained[method] = model, fit(model, method, data, run)
         if run.is_chief:
             conclude(trained, data, run)
-        run.discard_checkpoints()
         # The others wait until the chief has written all, and fail if it fails.
         every_workers(1, strategy)
+    run.discard_checkpoints()
     if run.is_chief:
         print(f"\n{report(run.path)}")
 
@@ -296,6 +296,7 @@ def fit(model, method, data, run):
     check_same_epoch(seen, run, model.distribute_strategy)
     if seen:
         seen = checkpoints.restore(model)
+        check_same_epoch(seen, run, model.distribute_strategy)
     model.fit(
         training_data(data, seen, model.distribute_strategy),
         steps_per_epoch=data.steps_per_epoch,

@@ -22,15 +22,18 @@ _SUMS = "SHA256SUMS"  # As `sha256sum --check` reads it.
 class Checkpoints(keras.callbacks.Callback):
     """Writes the whole state of a training after every epoch, and goes on from it.
 
-    A checkpoint holds weights, optimizer, seeds, memories, and what other callbacks
-    have counted so far (early stopping's patience, the best score): their attributes
-    that are numbers, strings, or lists of these or of arrays. It appears under
-    its name only when it is complete, with checksums; a spoiled one is left out on
-    restoring, and the one before taken. An epoch that was interrupted is trained again
-    from its start, so the data must be a function of the epoch, as in the example.
-    Then, on one device, the final weights are to the last bit those of a training that
-    was never interrupted. `keras.callbacks.BackupAndRestore` writes weights and epoch
-    in two steps and knows nothing of other callbacks or of the data.
+    A checkpoint holds weights, optimizer, memories, for a `SelfDistillationModel` the
+    seeds, and what other callbacks have counted so far (early stopping's patience, the
+    best score): their attributes that are numbers, strings, or lists of these or of
+    arrays. It appears under its name only when it is complete, with checksums; a
+    spoiled one is left out on restoring, and the one before taken.
+
+    An epoch that was cut short is trained again from its start, so the data must be a
+    function of the epoch, as in the example. Then, on one CPU, the final weights are to
+    the last bit those of a training that was never interrupted; on a GPU, with
+    `tf.config.experimental.enable_op_determinism()`.
+    `keras.callbacks.BackupAndRestore` writes weights and epoch in two steps and knows
+    nothing of other callbacks or of the data.
 
     Args:
         path: Path of a directory that is for this training's checkpoints alone. All of
@@ -75,11 +78,13 @@ class Checkpoints(keras.callbacks.Callback):
 
     def __init__(self, path, keep=2):
         super().__init__()
+        if keep < 1:
+            raise ValueError(f"Expected keep to be at least 1. Received: keep={keep}")
         self.path = pathlib.Path(path)
         self.keep = keep
         self.stopped = False
-        self._others, self._at_start, self._restored = [], [], None
-        self._scratch = None
+        self._others, self._at_start, self._restored = [], None, None
+        self._cut_short, self._is_own, self._scratch = False, False, None
 
     @property
     def last_epoch(self):
@@ -89,7 +94,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def after(self, callbacks):
         """Returns callbacks for `fit`: those given, whose state is kept, and this."""
-        self._others = list(callbacks)
+        self._others, self._at_start = list(callbacks), None
         return [*self._others, self]
 
     def restore(self, model):
@@ -104,7 +109,7 @@ class Checkpoints(keras.callbacks.Callback):
         Raises:
             ValueError: If there are checkpoints, but none is whole.
         """
-        found = self._found()
+        found, self._is_own = self._found(), True
         for folder in reversed(found):
             try:
                 self._restored = _read_state(folder)
@@ -112,8 +117,9 @@ class Checkpoints(keras.callbacks.Callback):
                 warnings.warn(f"{folder} is left out: {error}", stacklevel=2)
                 continue
             # An optimizer without variables would not take its momentum from the file.
-            with model.distribute_strategy.scope():
-                model.optimizer.build(model.trainable_variables)
+            if not model.optimizer.built:
+                with model.distribute_strategy.scope():
+                    model.optimizer.build(model.trainable_variables)
             model.load_weights(folder / _WEIGHTS)
             self.stopped = self._restored["stopped"]
             return _epoch_of(folder)
@@ -129,19 +135,33 @@ class Checkpoints(keras.callbacks.Callback):
         if self.model.distribute_strategy.extended.should_checkpoint:
             for unfinished in self.path.glob(".epoch-*"):
                 shutil.rmtree(unfinished)
-        self._at_start = [_values(other) for other in self._others]
+        if self._found() and not self._is_own:
+            raise ValueError(
+                f"{self.path} holds checkpoints. Call `restore(model)` before `fit` to "
+                "go on from them, or delete them."
+            )
+        self._is_own, self._cut_short = True, False
+        if self._at_start is None:
+            self._at_start = [_values(other) for other in self._others]
         if self._restored is None:
             return
         kinds = [type(other).__name__ for other in self._others]
         if kinds != [state["kind"] for state in self._restored["callbacks"]]:
             raise ValueError(
                 "Expected the callbacks that were there when the checkpoint was "
-                f"written: {self._restored['callbacks']}. Received: {kinds}"
+                f"written, given to `after`: {self._restored['callbacks']}. Received: "
+                f"{kinds}"
             )
         for other, state in zip(self._others, self._restored["callbacks"], strict=True):
             vars(other).update(state["values"])
+        self._restored = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._cut_short = self.model.stop_training
 
     def on_epoch_end(self, epoch, logs=None):
+        if self._cut_short:
+            return  # It is trained again from its start.
         folder = self._target() / f"epoch-{epoch + 1:05}"
         try:
             with whole(folder) as staged:
@@ -153,7 +173,8 @@ class Checkpoints(keras.callbacks.Callback):
                 f"The checkpoint {folder} could not be written; those before it are as "
                 f"they were. Make room and start again. The cause: {error}"
             ) from error
-        for older in sorted(folder.parent.glob("epoch-*"))[: -self.keep]:
+        written = sorted(folder.parent.glob("epoch-*"), key=_epoch_of)
+        for older in written[: -self.keep]:
             shutil.rmtree(older)
 
     def on_train_end(self, logs=None):
@@ -185,7 +206,7 @@ class Checkpoints(keras.callbacks.Callback):
         return pathlib.Path(self._scratch)
 
     def _found(self):
-        return sorted(self.path.glob("epoch-*"))
+        return sorted(self.path.glob("epoch-*"), key=_epoch_of)
 
 
 def _epoch_of(folder):
@@ -213,18 +234,18 @@ def _check_room(folder, model):
     variables = [*model.variables, *model.optimizer.variables]
     size = sum(4096 + 8 * math.prod(v.shape) for v in variables)  # Generously.
     trial = folder / "room"
-    with trial.open("wb") as file:
-        if hasattr(os, "posix_fallocate"):
+    if hasattr(os, "posix_fallocate"):  # Not on macOS and Windows.
+        with trial.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, size)
-        else:
-            file.truncate(size)
-    trial.unlink()
+        trial.unlink()
 
 
 def _values(callback):
     """A callback's attributes that are plain values, or lists and dicts of such."""
     found = {}
     for name, value in vars(callback).items():
+        if name == "min_delta":
+            continue  # A setting, whose sign Keras turns when it is first used.
         value = value.item() if isinstance(value, np.generic) else value
         with contextlib.suppress(TypeError, ValueError):  # No plain value.
             found[name] = json.loads(json.dumps(value))

@@ -113,7 +113,13 @@ def meet(own_address, others, timeout):
     """
     port = int(own_address.rpartition(":")[2])
     # TensorFlow listens on all interfaces too: the host may be a service's name.
-    with socket.create_server(("", port)):
+    both = socket.has_dualstack_ipv6()
+    with socket.create_server(
+        ("", port),
+        family=socket.AF_INET6 if both else socket.AF_INET,
+        dualstack_ipv6=both,
+        backlog=max(128, len(others)),
+    ):
         wait_for(others, timeout)
 
 

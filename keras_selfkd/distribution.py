@@ -153,26 +153,26 @@ def sum_of_gradients(gradients, optimizer):
     return [None if gradient is None else next(summed) for gradient in gradients]
 
 
-def nan_unless_finite(gradients, states, optimizer, dtype):
-    """0, or NaN where a gradient or a statistic is not finite though the loss may be.
+def nan_unless_finite(gradients, before, states, optimizer, dtype):
+    """0, or NaN where a gradient is not finite, or a statistic no longer.
 
     Gradients do not count with a loss scale, which leaves out such steps itself.
 
     Args:
         gradients: List of gradients, some of them `None`.
-        states: List of the other variables, as the forward pass left them.
+        before: List of tensors, the other variables' values before the forward pass.
+        states: List of these variables, as the forward pass left them.
         optimizer: Keras optimizer.
         dtype: Of the result.
     """
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         gradients = []
     known = [getattr(g, "values", g) for g in gradients if g is not None]
-    known += [tf.convert_to_tensor(state.value) for state in states]
-    finite = [
-        tf.reduce_all(tf.math.is_finite(value))
-        for value in known
-        if value.dtype.is_floating
-    ]
+    finite = [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in known]
+    for old, state in zip(before, states, strict=True):
+        if old.dtype.is_floating:
+            new = tf.math.is_finite(tf.convert_to_tensor(state.value))
+            finite.append(tf.reduce_all(new | ~tf.math.is_finite(old)))
     zero = tf.zeros((), dtype)
     return tf.where(tf.reduce_all([True, *finite]), zero, float("nan") + zero)
 

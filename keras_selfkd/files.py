@@ -28,7 +28,7 @@ def whole(path):
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{path.name}."
+    prefix = f".{path.name}.partial-"
     with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
         staged = pathlib.Path(folder, path.name)
         yield staged

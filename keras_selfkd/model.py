@@ -68,9 +68,9 @@ class SelfDistillationModel(distribution.ReplicatedModel):
         self.student = student
         self.method = method
         self.taps = tapped.names
-        check_loss_weights(method)
         with dtype_policy(self.dtype_policy):
             method.attach(student, tapped.symbolic)
+        check_loss_weights(method)
         self.term_trackers = [
             keras.metrics.Mean(name=f"{term}_loss") for term in method.loss_weights
         ]
@@ -127,7 +127,11 @@ class SelfDistillationModel(distribution.ReplicatedModel):
                 scaled_loss = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, self.trainable_weights)
         loss += distribution.nan_unless_finite(
-            gradients, self.non_trainable_variables, self.optimizer, loss.dtype
+            gradients,
+            before,
+            self.non_trainable_variables,
+            self.optimizer,
+            loss.dtype,
         )
         gradients = distribution.sum_of_gradients(gradients, self.optimizer)
         # This replica's shares add up to the batch's; one all-reduce for all of them.

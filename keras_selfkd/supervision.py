@@ -170,7 +170,8 @@ def check_counts(batch):
     Raises:
         ValueError: if the numbers are known and differ.
     """
-    given = [name for name in ("x", "y", "sample_weight") if batch[name] is not None]
+    names = ("x", "y", "sample_weight")
+    given = [name for name in names if getattr(batch[name], "shape", ())]
     message = f"Expected as many of each in a batch. Received: {', '.join(given)} = "
     known = [batch[name].shape[0] for name in given]
     if None not in known:

@@ -218,11 +218,14 @@ def outcome(case, eager=True):
         refusal = None
     if refusal:
         after = values(student if len(before) == len(student.variables) else model)
+        assert "Received" in refusal.message, f"No message of ours: {refusal.message}"
         assert same(before, after), f"Refused too late: {refusal.message}"
         return refusal
     after = values(model)
     assert all(np.all(np.isfinite(value)) for value in after), f"Not finite: {logs}"
     if all(np.isfinite(value) for value in logs.values()):
+        counts = case.sample_weight != "zeros" and case.labels != "all void"
+        assert not (counts and same(before, after)), f"Nothing changed: {logs}"
         return Outcome("trained")
     assert same(before, after), f"Changed by what is not finite: {logs}"
     return Outcome("skipped", str(logs))

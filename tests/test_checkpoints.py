@@ -192,6 +192,60 @@ def test_error_no_checkpoint_is_whole(tmp_path):
         Checkpoints(tmp_path).restore(small_model())
 
 
+def test_what_improves_is_the_same_after_restoring(tmp_path):
+    """Keras turns the sign of `min_delta` when it first compares."""
+
+    def stopping():
+        return keras.callbacks.EarlyStopping("loss", min_delta=0.5, patience=9)
+
+    first, second = stopping(), stopping()
+    train(small_model(), tmp_path, 2, [first])
+    train(small_model(), tmp_path, 3, [second])
+    assert first.min_delta == second.min_delta == -0.5
+
+
+class StopInEpoch(keras.callbacks.Callback):
+    """As one that hears that the machine is taken away."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = True
+
+
+def test_an_epoch_that_was_cut_short_does_not_count(tmp_path):
+    train(small_model(), tmp_path, 1)
+    model, checkpoints = small_model(), Checkpoints(tmp_path)
+    seen = checkpoints.restore(model)
+    every = [StopInEpoch(), checkpoints]
+    x, y = np.ones((8, 3)), np.ones((8, 2))
+    model.fit(x, y, 4, initial_epoch=seen, epochs=3, callbacks=every, verbose=0)
+    again = Checkpoints(tmp_path)
+    assert (again.restore(small_model()), again.stopped) == (1, False)
+
+
+def test_a_second_fit_is_not_thrown_back_to_what_was_restored(tmp_path):
+    train(small_model(), tmp_path, 2, [keras.callbacks.EarlyStopping("loss")])
+    model, checkpoints = small_model(), Checkpoints(tmp_path)
+    stopping = keras.callbacks.EarlyStopping("loss", patience=9)
+    every = checkpoints.after([stopping])
+    options = {"shuffle": False, "verbose": 0, "callbacks": every}
+    model.fit(X, Y, initial_epoch=checkpoints.restore(model), epochs=4, **options)
+    history = model.fit(X, Y, initial_epoch=4, epochs=5, **options).history
+    assert stopping.best == history["loss"][0]
+    assert checkpoints.last_epoch == 5
+
+
+def test_error_checkpoints_that_were_not_restored(tmp_path):
+    train(small_model(), tmp_path, 1)
+    with pytest.raises(ValueError, match=r"Call `restore\(model\)` before `fit`"):
+        small_model().fit(X, Y, verbose=0, callbacks=[Checkpoints(tmp_path)])
+
+
+@pytest.mark.parametrize("keep", [0, -1])
+def test_error_keeping_none(tmp_path, keep):
+    with pytest.raises(ValueError, match=f"Received: keep={keep}"):
+        Checkpoints(tmp_path, keep=keep)
+
+
 def test_error_other_callbacks_than_before(tmp_path):
     train(small_model(), tmp_path, 1, [keras.callbacks.EarlyStopping("loss")])
     with pytest.raises(ValueError, match=r"EarlyStopping.*Received: \[\]"):

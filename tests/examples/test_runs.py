@@ -60,7 +60,14 @@ def test_checkpoints_are_gone_with_the_run(tmp_path):
 
 def test_resuming_clears_what_a_killed_process_was_writing(tmp_path):
     claimed(tmp_path)
-    (tmp_path / ".student.keras.x1").mkdir()
+    (tmp_path / ".student.keras.partial-x1").mkdir()
+    (tmp_path / ".git").mkdir()
+    Run(tmp_path).claim(FLAGS, resume=True)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".git", "flags.cfg"]
+
+
+def test_resuming_what_was_killed_before_its_first_file_starts_it(tmp_path):
+    (tmp_path / ".flags.cfg.partial-x1").mkdir()
     Run(tmp_path).claim(FLAGS, resume=True)
     assert [file.name for file in tmp_path.iterdir()] == ["flags.cfg"]
 

@@ -112,12 +112,11 @@ def test_fit_goes_on_with_the_data_of_the_next_epoch(parse, tmp_path):
     np.testing.assert_array_equal(resumed.get_weights()[0], expected.get_weights()[0])
 
 
-def test_fit_without_resume_ignores_checkpoints(parse, tmp_path):
+def test_error_checkpoints_of_another_training(parse, tmp_path):
     parse("--epochs=1", "--verbose=0")
     fitted(Run(tmp_path), Constant())
-    data = Constant()
-    fitted(Run(tmp_path), data)
-    assert data.began == [0]
+    with pytest.raises(ValueError, match="frskd holds checkpoints"):
+        fitted(Run(tmp_path), Constant())
 
 
 def test_a_loss_that_is_not_finite_ends_the_program(parse, tmp_path):
