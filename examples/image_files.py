@@ -21,34 +21,43 @@ def decode_file(path):
     return tf.io.decode_image(tf.io.read_file(path), 3, expand_animations=False)
 
 
-def find_images(folder, bad_images="refuse"):
-    """Lists the images in a folder and the folders in it.
+def find_images(folders, bad_images="refuse"):
+    """Lists the images in folders and in the folders in them.
 
     Args:
-        folder: Path of a directory.
+        folders: List of paths of directories.
         bad_images: What to do with files that cannot be decoded, such as empty,
             truncated or other ones: `"refuse"` them all, or `"skip"` them with a
             warning that names them. `"trust"` decodes none, and takes the files that
             are named as images. Hidden files never count. Defaults to `"refuse"`.
 
     Returns:
-        Sorted list of paths.
+        For each folder the sorted list of its paths.
 
     Raises:
-        ValueError: If there is no image, or one to refuse.
+        ValueError: If a folder has no image, or one to refuse.
     """
-    files = sorted(
-        path
-        for path in pathlib.Path(folder).rglob("*")
-        if path.is_file() and not path.name.startswith(".")
-    )
+    files = {
+        path: folder
+        for folder in folders
+        for path in sorted(pathlib.Path(folder).rglob("*"))
+        if path.is_file() and not _is_hidden(path.relative_to(folder))
+    }
     if bad_images == "trust":
-        files = [path for path in files if path.suffix.lower() in _SUFFIXES]
+        kept = [path for path in files if path.suffix.lower() in _SUFFIXES]
     else:
-        files = usable(files, _problem, skip=bad_images == "skip")
-    if not files:
-        raise ValueError(f"Expected images in {folder}. Received: none")
-    return files
+        kept = usable([*files], _problem, skip=bad_images == "skip")
+    found = {folder: [] for folder in folders}
+    for path in kept:
+        found[files[path]].append(path)
+    for folder, some in found.items():
+        if not some:
+            raise ValueError(f"Expected images in {folder}. Received: none")
+    return [*found.values()]
+
+
+def _is_hidden(path):
+    return any(part.startswith(".") for part in path.parts)
 
 
 def usable(files, problem_of, skip):
@@ -93,6 +102,6 @@ def _problem(path):
     try:
         with tf.device("CPU"):
             decode_file(str(path))
-    except tf.errors.OpError as error:
+    except tf.errors.InvalidArgumentError as error:
         return error.message.partition("[Op:")[0].rpartition("}}")[2].strip()[:100]
     return None

@@ -1,7 +1,7 @@
 """Where labelled images come from: bundled digits, class folders, TFDS.
 
-A `Source` holds the splits of a data set undecoded, so that opening one is quick
-whatever its size.
+A `Source` holds the splits of a data set undecoded. Folders are tried file by file when
+they are opened, unless they are to be trusted.
 """
 
 import difflib
@@ -145,7 +145,7 @@ def _class_folders(path, names, bad_images):
             f"Expected {path} to have the class folders of the training split, "
             f"{names}. Received: folders={_class_names(path)}"
         )
-    found = [find_images(path / name, bad_images) for name in names]
+    found = find_images([path / name for name in names], bad_images)
     files = np.array([str(file) for files in found for file in files])
     labels = np.repeat(np.arange(len(names)), [len(files) for files in found])
     # In turns, so that the first images of the split are of every class.

@@ -18,7 +18,8 @@ def write_odd_images(folder):
     frames = [Image.fromarray(np.roll(COLOUR, i)) for i in range(3)]
     frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
     (folder / "plain.png").rename(folder / "really_png.jpg")
-    (folder / ".hidden").write_text("not looked at")
+    (folder / ".thumbnails").mkdir()
+    (folder / ".thumbnails" / "small.png").write_text("not looked at")
 
 
 def write_bad_files(folder):
@@ -35,7 +36,7 @@ def write_bad_files(folder):
 
 def test_odd_images_are_read_as_8_bit_colours(tmp_path):
     write_odd_images(tmp_path)
-    files = find_images(tmp_path)
+    (files,) = find_images([tmp_path])
     assert [file.name for file in files] == [
         "alpha.png",
         "cmyk.jpg",
@@ -53,7 +54,7 @@ def test_odd_images_are_read_as_8_bit_colours(tmp_path):
 def test_bad_files_are_left_out_and_named(tmp_path, caplog):
     write_odd_images(tmp_path)
     write_bad_files(tmp_path)
-    assert len(find_images(tmp_path, "skip")) == 6
+    assert len(find_images([tmp_path], "skip")[0]) == 6
     assert "4 of 10 files" in caplog.text
     for name in ("cut.jpg (", "empty.png (empty)", "text.png (", "notes.txt ("):
         assert name in caplog.text
@@ -63,19 +64,19 @@ def test_error_bad_files(tmp_path):
     write_odd_images(tmp_path)
     write_bad_files(tmp_path)
     with pytest.raises(ValueError, match=r"--bad_images=skip.*4 of 10.*cut.jpg"):
-        find_images(tmp_path)
+        find_images([tmp_path])
 
 
 def test_names_of_very_many_bad_files_are_cut_short(tmp_path):
     for number in range(30):
         (tmp_path / f"{number:02}.png").touch()
     with pytest.raises(ValueError, match=r"19.png \(empty\), and 10 more"):
-        find_images(tmp_path)
+        find_images([tmp_path])
 
 
 def test_trust_goes_by_the_names(tmp_path):
     write_bad_files(tmp_path)
-    names = [file.name for file in find_images(tmp_path, "trust")]
+    names = [file.name for file in find_images([tmp_path], "trust")[0]]
     assert names == ["cut.jpg", "empty.png", "text.png"]
 
 
@@ -83,4 +84,4 @@ def test_trust_goes_by_the_names(tmp_path):
 def test_error_no_images(tmp_path, policy):
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(ValueError, match=f"Expected images in {tmp_path}"):
-        find_images(tmp_path, policy)
+        find_images([tmp_path], policy)
