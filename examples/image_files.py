@@ -103,5 +103,6 @@ def _problem(path):
         with tf.device("CPU"):
             decode_file(str(path))
     except tf.errors.InvalidArgumentError as error:
-        return error.message.partition("[Op:")[0].rpartition("}}")[2].strip()[:100]
+        why = error.message.partition("[Op:")[0].rpartition("}}")[2].strip()
+        return why[:100] or "cannot be decoded"
     return None
