@@ -1,11 +1,8 @@
 """The methods that runners train with, by name, and the flags that set them."""
 
 import functools
-import pathlib
-import zipfile
 from typing import NamedTuple
 
-import keras
 from absl import flags
 
 from keras_selfkd import (
@@ -19,6 +16,7 @@ from keras_selfkd import (
     Supervised,
     losses,
 )
+from keras_selfkd.deployment import load_file
 
 _SOFT_LABEL_WEIGHT = flags.DEFINE_float(
     "soft_label_weight",
@@ -146,7 +144,7 @@ def _frskd(steps, defaults, create=FRSKD):
 def _nfd(steps, defaults):
     weight = losses.normalized_mse.default_weight
     return NFD(
-        teacher=load_teacher(_TEACHER.value) if _TEACHER.value else None,
+        teacher=load_file(_TEACHER.value, "--teacher") if _TEACHER.value else None,
         teacher_taps=_TEACHER_TAPS.value,
         feature_weight=_ramped(_given(_FEATURE_WEIGHT, weight), steps),
         soft_label_weight=_ramped(_given(_SOFT_LABEL_WEIGHT, 0.0), steps),
@@ -168,26 +166,6 @@ def _mixskd(steps, defaults):
         adversarial=_ADVERSARIAL.value,
         mixing=mixing or Mixup(_given(_MIXING_ALPHA, 0.4)),
     )
-
-
-def load_teacher(path):
-    """Loads the trained model that `--teacher` names, without running code of its own.
-
-    Raises:
-        ValueError: If it is no whole `.keras` file, or one that brings code.
-    """
-    if not pathlib.Path(path).is_file():
-        raise ValueError(
-            "Expected --teacher to be a trained model's .keras file, such as the "
-            f"student.keras of an earlier run. Received: --teacher={path}"
-        )
-    try:
-        return keras.models.load_model(path, safe_mode=True)
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            "Expected --teacher to be a whole .keras file that this Keras can read. "
-            f"Received: --teacher={path}. The cause: {error}"
-        ) from error
 
 
 def _given(flag, default):

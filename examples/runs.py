@@ -19,20 +19,15 @@ class Run:
         path: Path of the directory.
         note: String that the flags and every row of the history repeat. Defaults to
             `""`.
-        output: Path of the directory that the history is written to, on workers other
-            than the chief. Defaults to `path`.
+        is_chief: Boolean, whether this process writes the run, as all do but workers
+            that are not the first. Defaults to `True`.
     """
 
-    def __init__(self, path, note="", output=None):
+    def __init__(self, path, note="", is_chief=True):
         self.path = pathlib.Path(path)
         self.note = note
-        self.output = pathlib.Path(output or path)
+        self.is_chief = is_chief
         self.history = _read_csv(self.path / "history.csv")
-
-    @property
-    def is_chief(self):
-        """Whether this process writes the run, and not the scratch of a worker."""
-        return self.output == self.path
 
     @property
     def finished(self):
@@ -84,7 +79,7 @@ class Run:
         return self.path / "checkpoints" / method
 
     def record(self, method, epoch, logs):
-        """Writes the history row of an epoch.
+        """Adds an epoch to the history, which the chief writes.
 
         Args:
             method: Name of the method.
@@ -98,8 +93,9 @@ class Run:
         ]
         note = {"note": self.note} if self.note else {}
         self.history = [*earlier, {**note, "method": method, "epoch": epoch, **logs}]
-        with whole(self.output / "history.csv") as staged:
-            _write_csv(staged, self.history)
+        if self.is_chief:
+            with whole(self.path / "history.csv") as staged:
+                _write_csv(staged, self.history)
 
     def discard_checkpoints(self):
         """Deletes what only an interrupted run needs."""

@@ -2,7 +2,6 @@
 
 import pathlib
 import sys
-import tempfile
 import time
 
 import keras
@@ -105,7 +104,19 @@ def start(main):
                 f"TensorFlow says: {error.message}"
             )
 
-    app.run(quiet)
+    app.run(quiet, flags_parser=parse)
+
+
+def parse(argv):
+    """Parses flags as absl does; a --flagfile that is no text ends the program, too."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except UnicodeDecodeError as error:
+        given = [word for word in argv if word.startswith(("--flagfile", "-flagfile"))]
+        sys.exit(
+            "Expected --flagfile to be text, such as the flags.cfg of an earlier run. "
+            f"Received: {' '.join(given)}. The cause: {error}"
+        )
 
 
 def set_defaults(**values):
@@ -258,16 +269,15 @@ def open_run(name, module, is_chief=True):
     Args:
         name: Name of the run, used where `--run_dir` is not given.
         module: Name of the runner's module as absl knows it.
-        is_chief: Boolean; workers other than the chief write to a scratch directory.
-            Defaults to `True`.
+        is_chief: Boolean; workers other than the chief write nothing. Defaults to
+            `True`.
     """
     note = FAST_NOTE if FAST.value else ""
     name = f"{name}-fast" if FAST.value else name
     path = pathlib.Path(RUN_DIR.value or f"runs/{name}")
-    if not is_chief:
-        return Run(path, note, output=tempfile.mkdtemp())
-    run = Run(path, note)
-    run.claim(recipe(module), RESUME.value, OVERWRITE.value)
+    run = Run(path, note, is_chief)
+    if is_chief:
+        run.claim(recipe(module), RESUME.value, OVERWRITE.value)
     return run
 
 

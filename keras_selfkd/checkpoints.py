@@ -179,7 +179,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         if self._scratch:
-            shutil.rmtree(self._scratch)
+            self._scratch.cleanup()
             self._scratch = None
 
     def _write(self, folder):
@@ -202,8 +202,9 @@ class Checkpoints(keras.callbacks.Callback):
         """The directory to write to; other workers than the first have their own."""
         if self.model.distribute_strategy.extended.should_checkpoint:
             return self.path
-        self._scratch = self._scratch or tempfile.mkdtemp()
-        return pathlib.Path(self._scratch)
+        # It goes with this object or the process, also where another worker dies.
+        self._scratch = self._scratch or tempfile.TemporaryDirectory()
+        return pathlib.Path(self._scratch.name)
 
     def _found(self):
         return sorted(self.path.glob("epoch-*"), key=_epoch_of)

@@ -2,6 +2,9 @@
 
 import itertools
 import os
+import pathlib
+import zipfile
+import zlib
 
 import keras
 import numpy as np
@@ -9,6 +12,17 @@ import tensorflow as tf
 
 from keras_selfkd.litert import image_batches
 
+# What Keras raises for files that are cut off, unknown or forbidden.
+_UNREADABLE = (
+    AttributeError,
+    ImportError,
+    KeyError,
+    OSError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 LOW_PRECISION = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 
 
@@ -99,9 +113,37 @@ def sample_images(model, data, limit, seed=0):
     return images.astype(dtype)
 
 
+def load_file(path, name="the file"):
+    """Loads a model from a `.keras` file, without running code that it brings.
+
+    Args:
+        path: Path of the file.
+        name: What messages call it. Defaults to `"the file"`.
+
+    Returns:
+        A `keras.Model` that is not compiled.
+
+    Raises:
+        ValueError: If it is no whole `.keras` file, one of a Keras or of classes that
+            are not known here, or one that brings code.
+    """
+    if not pathlib.Path(path).is_file():
+        raise ValueError(
+            f"Expected {name} to be a trained model's `.keras` file, such as `student."
+            f"keras` in a run's folder. Received: {path}, where no file is"
+        )
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except _UNREADABLE as error:
+        raise ValueError(
+            f"Expected {name} to be a whole `.keras` file that this Keras can read. "
+            f"Received: {path}. The cause: {error}"
+        ) from error
+
+
 def _find_student(source):
     if isinstance(source, (str, os.PathLike)):
-        source = keras.saving.load_model(source, compile=False)
+        source = load_file(source)
     student = getattr(source, "student", source)
     if not isinstance(student, keras.Model):
         raise ValueError(

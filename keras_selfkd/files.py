@@ -11,7 +11,8 @@ def whole(path):
     """Yields a path to write a file or folder to, and moves it to `path` at the end.
 
     Whatever is at `path` is replaced. If the block raises, it stays as it was and
-    nothing of the new one is left.
+    nothing of the new one is left. The new one is on the disk before it is moved, so
+    that even after a power cut `path` is one or the other.
 
     Args:
         path: Path of the file or folder; missing parents are created.
@@ -32,7 +33,15 @@ def whole(path):
     with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
         staged = pathlib.Path(folder, path.name)
         yield staged
+        _wait_for_disk(staged)
         _move(staged, path, pathlib.Path(folder, "replaced"))
+
+
+def _wait_for_disk(path):
+    for file in (path, *path.rglob("*")):
+        if file.is_file():
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
 
 
 def _move(source, target, replaced):

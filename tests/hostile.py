@@ -195,14 +195,14 @@ def values(model):
 
 
 def outcome(case, eager=True):
-    """Trains a step; returns the `Outcome`.
+    """Trains a step, and where it trains one on a partial batch; the first `Outcome`.
 
     Raises:
         AssertionError: if training is wrong about the case.
     """
     keras.utils.clear_session()
     keras.utils.set_random_seed(case.seed)
-    images, labels, weights = batch_of(case)
+    batch = batch_of(case)
     student = student_of(case)
     before = values(student)
     try:
@@ -211,20 +211,27 @@ def outcome(case, eager=True):
             model = SelfDistillationModel(student, method_of(case))
             model.compile(keras.optimizers.SGD(0.01), loss_of(case), run_eagerly=eager)
             before = values(model)
-            logs = model.train_on_batch(images, labels, weights, return_dict=True)
+            logs = model.train_on_batch(*batch, return_dict=True)
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-        refusal = Outcome("refused", getattr(error, "message", str(error)))
-    else:
-        refusal = None
-    if refusal:
+        message = getattr(error, "message", str(error))
         after = values(student if len(before) == len(student.variables) else model)
-        assert "Received" in refusal.message, f"No message of ours: {refusal.message}"
-        assert same(before, after), f"Refused too late: {refusal.message}"
-        return refusal
+        assert "Received" in message, f"No message of ours: {message}"
+        assert same(before, after), f"Refused too late: {message}"
+        return Outcome("refused", message)
+    counts = case.sample_weight != "zeros" and case.labels != "all void"
+    first = judged(model, before, logs, counts)
+    if first.kind == "trained" and case.images > 1:
+        before = values(model)
+        partial = [part if part is None else part[:1] for part in batch]
+        judged(model, before, model.train_on_batch(*partial, return_dict=True), counts)
+    return first
+
+
+def judged(model, before, logs, counts):
+    """The `Outcome` of a step that ran; one that `counts` must change a weight."""
     after = values(model)
     assert all(np.all(np.isfinite(value)) for value in after), f"Not finite: {logs}"
     if all(np.isfinite(value) for value in logs.values()):
-        counts = case.sample_weight != "zeros" and case.labels != "all void"
         assert not (counts and same(before, after)), f"Nothing changed: {logs}"
         return Outcome("trained")
     assert same(before, after), f"Changed by what is not finite: {logs}"

@@ -13,11 +13,12 @@ from tests.workers import ROOT
 TINY = ("--epochs=4", "--batch_size=50", "--train_per_class=10", "--verbose=0")
 
 
-def run(folder, point=None, call=None):
+def run(folder, point=None, call=None, method="frskd"):
     """Trains in a process of its own, killed where the point says; its exit code."""
     module = "tests.kill_itself" if point else "examples.train_classifier"
     kill = [point, str(call)] if point else []
-    command = [sys.executable, "-m", module, *kill, *TINY, f"--run_dir={folder}"]
+    command = [sys.executable, "-m", module, *kill, *TINY, f"--method={method}"]
+    command += [f"--run_dir={folder}"]
     done = subprocess.run([*command, "--resume"], cwd=ROOT, capture_output=True)
     if done.returncode not in (0, -signal.SIGKILL):
         raise RuntimeError(done.stderr.decode()[-2000:])
@@ -26,9 +27,8 @@ def run(folder, point=None, call=None):
 
 def files(folder):
     """What a run holds: names of its files, its history, scores, and all weights."""
-    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
-    # A saved model's parts may be named anew.
-    names = [name for name in names if "/" not in name]
+    # Not what is in folders: a saved model's parts may be named anew.
+    names = sorted(path.name for path in folder.iterdir())
     scores = json.loads((folder / "result.json").read_text())["scores"]
     for score in scores.values():
         del score["seconds"]

@@ -1,9 +1,17 @@
+import json
+import zipfile
+
 import keras
 import numpy as np
 import pytest
 
 from keras_selfkd import SelfDistillationModel, Supervised
-from keras_selfkd.deployment import deployed_model, input_signature, sample_images
+from keras_selfkd.deployment import (
+    deployed_model,
+    input_signature,
+    load_file,
+    sample_images,
+)
 
 SHAPE = (8, 12, 1)
 
@@ -165,6 +173,88 @@ class Subclassed(keras.Model):
 def test_refuses(build, message):
     with pytest.raises(ValueError, match=message):
         deployed_model(build())
+
+
+def saved(path, *layers):
+    keras.Sequential([keras.Input(SHAPE), *layers]).save(path)
+    return path
+
+
+def reconfigured(path, change):
+    """Rewrites a file's config with `change`, from and to a string."""
+    with zipfile.ZipFile(path) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    parts["config.json"] = change(parts["config.json"].decode()).encode()
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in parts.items():
+            file.writestr(name, content)
+
+
+@pytest.mark.parametrize("size", [0, 100, 3000, -1])
+def test_error_file_cut_off(tmp_path, size):
+    file = saved(tmp_path / "student.keras", keras.layers.Dense(2))
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(ValueError, match=r"whole `.keras` file.*student.keras"):
+        deployed_model(file)
+
+
+def test_a_spoilt_byte_is_harmless_or_refused(tmp_path):
+    file = saved(tmp_path / "student.keras", keras.layers.Dense(2))
+    content, expected = file.read_bytes(), keras.models.load_model(file).get_weights()
+    refusals, harmless = [], 0
+    for place in np.random.default_rng(0).integers(len(content), size=60):
+        spoilt = bytearray(content)
+        spoilt[place] ^= 0xFF
+        file.write_bytes(spoilt)
+        try:
+            weights = load_file(file).get_weights()
+        except ValueError as error:
+            refusals.append(str(error))
+        else:
+            harmless += 1
+            np.testing.assert_array_equal(weights[0], expected[0])
+    assert harmless
+    assert refusals
+    assert all("Received" in message for message in refusals)
+
+
+def test_error_file_that_brings_code(tmp_path):
+    code = keras.layers.Lambda(lambda x: x + 1)
+    with pytest.raises(ValueError, match="Lambda"):
+        load_file(saved(tmp_path / "student.keras", code))
+
+
+@pytest.mark.parametrize(
+    ("name", "replacement"),
+    [
+        ('"class_name": "Dense"', '"class_name": "LayerOfKeras9"'),
+        ('"module": "keras.layers"', '"module": "keras9.layers"'),
+        ('"units": 2', '"units": 2, "argument_of_keras9": 1'),
+        ('"activation": "linear"', '"activation": "no_such_function"'),
+    ],
+)
+def test_error_file_of_another_version(tmp_path, name, replacement):
+    file = saved(tmp_path / "student.keras", keras.layers.Dense(2))
+    reconfigured(file, lambda config: config.replace(name, replacement))
+    with pytest.raises(ValueError, match="that this Keras can read"):
+        load_file(file)
+
+
+def test_error_file_that_calls_another_library(tmp_path):
+    mark = tmp_path / "hacked"
+    dense = json.dumps(
+        {"module": "os", "class_name": "mkdir", "config": {"path": str(mark)}}
+    )
+    file = saved(tmp_path / "student.keras", keras.layers.Dense(2))
+    reconfigured(file, lambda config: config.replace('"linear"', dense))
+    with pytest.raises(ValueError, match="that this Keras can read"):
+        load_file(file)
+    assert not mark.exists()
+
+
+def test_error_file_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=r"student.keras, where no file is"):
+        deployed_model(tmp_path / "student.keras")
 
 
 def test_the_signature_holds_name_dtype_and_batch():

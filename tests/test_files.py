@@ -65,3 +65,24 @@ def test_a_file_never_replaces_a_folder(tmp_path):
     with pytest.raises(OSError, match="kept"), whole(path) as staged:
         staged.write_text("new")
     assert (path / "old").exists()
+
+
+def test_all_is_on_the_disk_before_it_is_moved(tmp_path, monkeypatch):
+    steps, fsync, replace = [], os.fsync, os.replace
+
+    def recorded_fsync(number):
+        steps.append(os.fstat(number).st_size)
+        fsync(number)
+
+    def recorded_replace(source, target):
+        steps.append(target.name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(os, "replace", recorded_replace)
+    with whole(tmp_path / "note.txt") as staged:
+        staged.write_text("123")
+    with whole(tmp_path / "folder") as staged:
+        (staged / "deep").mkdir(parents=True)
+        (staged / "deep" / "note.txt").write_text("1234")
+    assert steps == [3, "note.txt", 4, "folder"]

@@ -52,7 +52,7 @@ def test_an_epoch_done_again_replaces_its_row_and_those_after_it(tmp_path):
 def test_checkpoints_are_gone_with_the_run(tmp_path):
     run = claimed(tmp_path)
     run.checkpoints("frskd").mkdir(parents=True)
-    Run(tmp_path, output=tmp_path / "scratch").discard_checkpoints()
+    Run(tmp_path, is_chief=False).discard_checkpoints()
     assert run.checkpoints("frskd").exists()
     run.discard_checkpoints()
     assert not (tmp_path / "checkpoints").exists()
@@ -72,14 +72,15 @@ def test_resuming_what_was_killed_before_its_first_file_starts_it(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["flags.cfg"]
 
 
-def test_a_worker_writes_elsewhere(tmp_path):
+def test_a_worker_writes_nothing(tmp_path):
     chief = claimed(tmp_path / "chief")
     chief.record("frskd", 1, {"loss": 0.0})
-    before = sorted((tmp_path / "chief").rglob("*"))
-    worker = Run(tmp_path / "chief", output=tmp_path / "scratch")
+    before = (tmp_path / "chief" / "history.csv").read_bytes()
+    worker = Run(tmp_path / "chief", is_chief=False)
     worker.record("frskd", 2, {"loss": 0.0})
-    assert sorted((tmp_path / "chief").rglob("*")) == before
-    assert (tmp_path / "scratch" / "history.csv").exists()
+    assert len(worker.rows("frskd")) == 2
+    assert (tmp_path / "chief" / "history.csv").read_bytes() == before
+    assert [folder.name for folder in tmp_path.iterdir()] == ["chief"]
 
 
 @pytest.mark.parametrize("finished", [True, False])

@@ -67,6 +67,12 @@ def test_resuming_a_finished_run_only_prints_its_table(tiny_run, capsys):
 
 
 @pytest.mark.slow
+def test_the_same_command_in_another_process_gives_the_same_run(whole_run, tmp_path):
+    assert kills.run(tmp_path / "again") == 0
+    assert kills.equal(tmp_path / "again", whole_run)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("point", "call"), [("step", 11), ("writing", 450), ("export", 2)]
 )

@@ -1,3 +1,5 @@
+import subprocess
+
 import keras
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ from absl.testing import flagsaver
 
 from examples import training
 from examples.runs import Run
+from tests.examples.runner import COMMAND, ROOT
 
 
 @pytest.fixture
@@ -71,6 +74,26 @@ def test_recipe_parses_to_itself(parse):
 
 
 @pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"--epochs=4\n--learning_ra", "learning_ra"),
+        (b"--flag_of_another_version=3", "flag_of_another_version"),
+        (b"--epochs=$(touch hacked)", "--epochs"),
+        (b"\x89PNG\xff\xfe", "Expected --flagfile to be text"),
+    ],
+)
+def test_error_flag_file(tmp_path, content, message):
+    file = tmp_path / "flags.cfg"
+    file.write_bytes(content)
+    result = subprocess.run(
+        [*COMMAND, f"--flagfile={file}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert message in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
     ("arguments", "path", "note"),
     [([], "runs/name", ""), (["--fast"], "runs/name-fast", "FAST")],
 )
@@ -85,8 +108,8 @@ def test_runs_lie_under_runs(parse, tmp_path, monkeypatch, arguments, path, note
 def test_a_worker_claims_nothing(parse, tmp_path):
     parse(f"--run_dir={tmp_path / 'run'}")
     run = training.open_run("name", training.__name__, is_chief=False)
+    run.record("frskd", 1, {"loss": 0.0})
     assert not run.path.exists()
-    assert run.output.is_dir()
 
 
 def test_fit_records_every_epoch_and_takes_the_time(parse, tmp_path):
