@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent
 PLOTS = ["matplotlib>=3.9"]
 KERAS_HUB = ["keras-hub>=0.26"]
 KERAS_CV = ["keras-cv>=0.9"]
+ONNX = ["onnx>=1.23", "onnxruntime>=1.32", "tf2onnx>=1.17"]
 EXAMPLES = [
     "absl-py>=2.1",
     "ai-edge-litert>=1.2",
@@ -33,6 +34,7 @@ DEV = [
     *EXAMPLES,
     *KERAS_HUB,
     *KERAS_CV,
+    *ONNX,
 ]
 
 
@@ -62,6 +64,7 @@ setup(
         "examples": EXAMPLES,
         "keras-hub": KERAS_HUB,
         "keras-cv": KERAS_CV,
+        "onnx": ONNX,
         "plots": PLOTS,
         "dev": DEV,
     },

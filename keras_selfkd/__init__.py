@@ -4,7 +4,7 @@ from keras_selfkd import losses
 from keras_selfkd.checkpoints import Checkpoints
 from keras_selfkd.data import check_data, with_class_weights
 from keras_selfkd.distribution import synchronize_batch_norm
-from keras_selfkd.export import export_saved_model, export_student
+from keras_selfkd.export import export_onnx, export_saved_model, export_student
 from keras_selfkd.method import Method, Outputs, Supervised
 from keras_selfkd.methods import FRSKD, FRSKD_SLA, NFD, MixSKD
 from keras_selfkd.metrics import ExpectedCalibrationError, PixelAccuracy
@@ -30,6 +30,7 @@ __all__ = [
     "SigmoidRampUp",
     "Supervised",
     "check_data",
+    "export_onnx",
     "export_saved_model",
     "export_student",
     "losses",

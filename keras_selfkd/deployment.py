@@ -23,18 +23,24 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+HEADS = (None, "softmax", "argmax")
 LOW_PRECISION = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 
 
-def deployed_model(model_or_student, preprocess=None):
+def deployed_model(model_or_student, preprocess=None, head=None):
     """Builds the model that is deployed from what was trained.
 
     Args:
         model_or_student: A `SelfDistillationModel`, a Keras model with one input and
-            one output, or the path of a `.keras` file that holds either.
+            one output, or the path of a `.keras` file that holds either, or of a
+            folder in which it is called `student.keras`.
         preprocess: Layer or model that is applied to the input first. A layer gets
             what the student takes; a model says itself what it takes. Defaults to
             `None`.
+        head: What becomes of the logits: `"softmax"`, probabilities; `"argmax"`,
+            int32 classes; both at the size of the images where the student is a pixel
+            classifier, and of the two classes that a single logit stands for. Defaults
+            to `None`, the student's logits as they are.
 
     Returns:
         A functional float32 model with the weights of the student, which it shares
@@ -44,6 +50,8 @@ def deployed_model(model_or_student, preprocess=None):
         ValueError: If the argument isn't a model with one input of known size and one
             output.
     """
+    if head not in HEADS:
+        raise ValueError(f"Expected `head` to be one of {HEADS}. Received: {head!r}")
     student = _find_student(model_or_student)
     entry = _single_input(preprocess if _is_functional(preprocess) else student)
     images = keras.Input(batch_shape=entry.shape, dtype=entry.dtype, name=entry.name)
@@ -54,7 +62,31 @@ def deployed_model(model_or_student, preprocess=None):
             "Expected a student with one output. "
             f"Received: {student.name} with {len(model.outputs)} outputs"
         )
-    return _in_float32(model)
+    model = _in_float32(model)
+    if head is None:
+        return model
+    outputs = _decided(model.output, head, images.shape[1:3])
+    return keras.Model(model.input, outputs, name=model.name)
+
+
+def _decided(logits, head, size):
+    """Probabilities or classes from logits."""
+    if len(logits.shape) == 4 and logits.shape[1:3] != size:
+        logits = keras.layers.Resizing(*size)(logits)
+    if logits.shape[-1] == 1:  # The second of two logits, whose first is 0.
+        logits = keras.layers.Concatenate()([0.0 * logits, logits])
+    return keras.layers.Softmax()(logits) if head == "softmax" else Argmax()(logits)
+
+
+@keras.saving.register_keras_serializable(package="keras_selfkd")
+class Argmax(keras.layers.Layer):
+    """Classes of largest logit, int32, in an operator that int8 files have, too."""
+
+    def call(self, logits):
+        return tf.argmax(logits, -1, output_type=tf.int32)
+
+    def compute_output_spec(self, logits):
+        return keras.KerasTensor(logits.shape[:-1], "int32")
 
 
 def input_signature(model, batch_size):
@@ -110,7 +142,13 @@ def sample_images(model, data, limit, seed=0):
             "Expected representative images. Received: images in which every value is "
             f"{images.flat[0]}"
         )
-    return images.astype(dtype)
+    cast = images.astype(dtype)
+    if "int" in dtype and not np.array_equal(cast, images):
+        raise ValueError(
+            f"Expected whole numbers that {dtype} holds, as the model takes them. "
+            f"Received: images of {images.dtype} from {images.min()} to {images.max()}"
+        )
+    return cast
 
 
 def load_file(path, name="the file"):
@@ -143,7 +181,8 @@ def load_file(path, name="the file"):
 
 def _find_student(source):
     if isinstance(source, (str, os.PathLike)):
-        source = load_file(source)
+        path = pathlib.Path(source)
+        source = load_file(path / "student.keras" if path.is_dir() else path)
     student = getattr(source, "student", source)
     if not isinstance(student, keras.Model):
         raise ValueError(

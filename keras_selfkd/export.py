@@ -1,62 +1,37 @@
-"""Ship the student: LiteRT and SavedModel files, checked before they are in place."""
+"""Ship the student: LiteRT, SavedModel and ONNX, checked before they are in place."""
 
-import json
-import os
 import pathlib
-from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from keras_selfkd.deployment import deployed_model, input_signature, sample_images
-from keras_selfkd.files import whole
+from keras_selfkd.export_report import ExportReport, compare
+from keras_selfkd.files import whole, write_json
 from keras_selfkd.litert import (
     QUANTIZATIONS,
     count_operators,
     describe_input,
     import_litert,
-    in_batches,
     predict_tflite,
     write_tflite,
 )
+from keras_selfkd.onnx_files import (
+    count_onnx_operators,
+    import_onnx,
+    predict_onnx,
+    write_onnx,
+)
+from keras_selfkd.saved_model import (
+    check_encodable,
+    predict_encoded,
+    predict_saved_model,
+    random_files,
+    write_saved_model,
+)
 
 CALIBRATION_IMAGES = 256  # TensorFlow advises a few hundred.
+LEAST_IMAGES = 8  # Fewer leave the ranges of activations to chance.
 CHECKED_IMAGES = 64
-TOLERANCE = 1e-3  # Of the largest output. Kernels differ by 1e-6, mistakes by 1e-1.
-
-
-class ExportReport(NamedTuple):
-    """What was written, and how far its outputs lie from Keras's on `samples` images.
-
-    `bytes` is the size of all that was written at `path`; `operators` counts the LiteRT
-    operators by name and is empty for a SavedModel. `agreement` is the share, in
-    [0, 1], of predictions that are the same.
-    """
-
-    path: str
-    bytes: int
-    operators: dict
-    quantize: str | None
-    max_difference: float
-    mean_difference: float
-    agreement: float
-    samples: int
-
-    def __str__(self):
-        rows = {
-            "file": self.path,
-            "size": f"{self.bytes:,} bytes",
-            "weights": self.quantize or "float32",
-            "operators": ", ".join(f"{n} {name}" for name, n in self.operators.items()),
-            "difference": f"max {self.max_difference:.2g}, "
-            f"mean {self.mean_difference:.2g}",
-            "agreement": f"{self.agreement:.1%} of {self.samples} images",
-        }
-        return "\n".join(f"{name:<10}  {row}" for name, row in rows.items() if row)
-
-    def save(self, path):
-        """Writes the report as JSON."""
-        _write_json(path, self._asdict())
 
 
 def export_student(
@@ -68,6 +43,8 @@ def export_student(
     preprocess=None,
     labels=None,
     batch_size=1,
+    head=None,
+    normalization=None,
 ):
     """Writes the student as a LiteRT file that runs with built-in operators only.
 
@@ -77,22 +54,30 @@ def export_student(
 
     Args:
         model_or_student: A `SelfDistillationModel`, a Keras model with one input and
-            one output, or the path of a `.keras` file that holds either.
+            one output, or the path of a `.keras` file that holds either, or of a run's
+            folder with a `student.keras`.
         path: Path of the `.tflite` file; an existing one is replaced.
         quantize: `None` (all float32), `"float16"` (weights), `"dynamic"` (weights
             int8, activations float32) or `"int8"` (both int8). Defaults to `None`.
         representative_data: Images as the file will get them: an array `(images,
             height, width, channels)` or an iterable of batches of images or `(images,
             labels)`, such as a shuffled `tf.data.Dataset`. The first 256 calibrate
-            `"int8"`, the first 64 serve the check; without them the check draws
-            images in [0, 1). Defaults to `None`.
+            `"int8"`, at least 8, the first 64 serve the check; without them the check
+            draws images in [0, 1). Defaults to `None`.
         input_dtype: `"uint8"` or `"int8"` for an `"int8"` file that takes and returns
             integers, `None` for one that takes and returns floats. Defaults to `None`.
         preprocess: Layer or model that becomes the first part of the file, for
             instance `keras.layers.Rescaling(1 / 255)`. Defaults to `None`.
         labels: Names of the classes. They are written to a `.json` file of the same
-            name, with the shape and dtype of the input. Defaults to `None`.
+            name, with the shape and dtype of the input, the normalization and the
+            head: what `examples/classify_image.py` needs. Defaults to `None`.
         batch_size: Number of images of a call, `None` for any. Defaults to 1.
+        head: What becomes of the logits: `"softmax"`, probabilities; `"argmax"`,
+            int32 classes; both at the size of the images where the student is a pixel
+            classifier. Defaults to `None`, the logits as they are.
+        normalization: Pair of mean and standard deviation of each channel, in pixel
+            values of 0 to 255, by which pixels are normalised before the file gets
+            them. Defaults to `None`: it takes the pixels as they are.
 
     Returns:
         An `ExportReport`.
@@ -114,23 +99,74 @@ def export_student(
     path = pathlib.Path(path)
     _check_arguments(path, quantize, representative_data, input_dtype)
     import_litert("interpreter")  # If it is missing, say so before a long conversion.
-    model = deployed_model(model_or_student, preprocess)
+    model = deployed_model(model_or_student, preprocess, head)
     signature = input_signature(model, batch_size)
-    _check_labels(labels, model.output_shape)
+    about = _about(model, labels, head, normalization)
     samples = sample_images(model, representative_data, CALIBRATION_IMAGES)
+    _check_calibration(quantize, samples)
     checked = samples[:CHECKED_IMAGES]
     with whole(path) as staged:
         write_tflite(model, staged, signature, quantize, samples, input_dtype)
-        measured = _compare(model, checked, predict_tflite(staged, checked), quantize)
+        measured = compare(model, checked, predict_tflite(staged, checked), quantize)
         size, operators = staged.stat().st_size, count_operators(staged)
         if labels is not None:
-            about = {"labels": list(labels), "input": describe_input(staged)}
-            _write_json(staged.with_suffix(".json"), about)
-            os.replace(staged.with_suffix(".json"), path.with_suffix(".json"))
+            about["input"] = describe_input(staged)
+            write_json(path.with_suffix(".json"), about)
     return ExportReport(str(path), size, operators, quantize, **measured)
 
 
-def export_saved_model(model_or_student, path, preprocess=None, batch_size=None):
+def export_onnx(
+    model_or_student,
+    path,
+    representative_data=None,
+    preprocess=None,
+    batch_size=None,
+    head=None,
+):
+    """Writes the student as an ONNX file, and runs it with ONNX Runtime.
+
+    It is rebuilt, checked and moved into place as by `export_student`. It takes images
+    `(batch, height, width, channels)`, as Keras does.
+
+    Args:
+        model_or_student: As for `export_student`.
+        path: Path of the `.onnx` file; an existing one is replaced.
+        representative_data: As for `export_student`, for the check. Defaults to `None`.
+        preprocess: As for `export_student`. Defaults to `None`.
+        batch_size: Number of images of a call, `None` for any. Defaults to `None`.
+        head: As for `export_student`. Defaults to `None`.
+
+    Returns:
+        An `ExportReport`.
+
+    Raises:
+        ValueError: For an argument that doesn't fit.
+        RuntimeError: If the file's outputs aren't finite, or not Keras's.
+        ImportError: If `tf2onnx`, `onnx` or `onnxruntime` is missing.
+    """
+    path = pathlib.Path(path)
+    if path.suffix != ".onnx":
+        raise ValueError(f"Expected `path` to end in .onnx. Received: path={path}")
+    for module in ("onnx", "onnxruntime", "tf2onnx"):
+        import_onnx(module)
+    model = deployed_model(model_or_student, preprocess, head)
+    signature = input_signature(model, batch_size)
+    samples = sample_images(model, representative_data, CHECKED_IMAGES)
+    with whole(path) as staged:
+        write_onnx(model, staged, signature)
+        measured = compare(model, samples, predict_onnx(staged, samples))
+        size, operators = staged.stat().st_size, count_onnx_operators(staged)
+    return ExportReport(str(path), size, operators, None, **measured)
+
+
+def export_saved_model(
+    model_or_student,
+    path,
+    preprocess=None,
+    batch_size=None,
+    head=None,
+    encoded=False,
+):
     """Writes the student as a TensorFlow SavedModel whose `serve` takes images.
 
     It is rebuilt, checked and moved into place as by `export_student`.
@@ -140,6 +176,11 @@ def export_saved_model(model_or_student, path, preprocess=None, batch_size=None)
         path: Path of the folder; an existing SavedModel is replaced.
         preprocess: As for `export_student`. Defaults to `None`.
         batch_size: Number of images of a call, `None` for any. Defaults to `None`.
+        head: As for `export_student`. Defaults to `None`.
+        encoded: Whether to add a signature `serve_encoded` that takes a vector of JPEG,
+            PNG, BMP or GIF files, as strings of bytes, and resizes what they hold to
+            the size of the input. For a model that takes pixel values of 0 to 255, in
+            1 or 3 channels. Defaults to `False`.
 
     Returns:
         An `ExportReport`.
@@ -154,46 +195,39 @@ def export_saved_model(model_or_student, path, preprocess=None, batch_size=None)
             "Expected `path` to be free or a SavedModel that may be replaced. "
             f"Received: path={path}"
         )
-    model = deployed_model(model_or_student, preprocess)
+    model = deployed_model(model_or_student, preprocess, head)
     signature = input_signature(model, batch_size)
     samples = sample_images(model, None, CHECKED_IMAGES)
+    if encoded:
+        check_encodable(model)
     with whole(path) as staged:
-        model.export(str(staged), verbose=False, input_signature=signature)
-        loaded = tf.saved_model.load(staged)  # It owns the variables that serve reads.
-        outputs = in_batches(
-            lambda x: loaded.serve(x).numpy(), samples, batch_size or CHECKED_IMAGES
-        )
-        measured = _compare(model, samples, outputs)
+        write_saved_model(model, staged, signature, encoded)
+        size_of_calls = batch_size or CHECKED_IMAGES
+        outputs = predict_saved_model(staged, samples, size_of_calls)
+        measured = compare(model, samples, outputs)
+        if encoded:
+            pixels, files = random_files(model, batch_size or 2)
+            compare(model, pixels, predict_encoded(staged, files, size_of_calls))
         size = sum(file.stat().st_size for file in staged.rglob("*") if file.is_file())
     return ExportReport(str(path), size, {}, None, **measured)
 
 
-def _compare(model, images, actual, quantize=None):
-    """Measures outputs against Keras's, and refuses unusable ones."""
-    expected = in_batches(lambda x: model(x, training=False).numpy(), images, 8)
-    for source, outputs in {"Keras": expected, "the exported file": actual}.items():
-        if not np.isfinite(outputs).all():
-            raise RuntimeError(
-                f"Outputs of {source} are NaN or infinite, so the file was not kept. "
-                f"Received: quantize={quantize!r}"
-            )
-    difference = np.abs(actual - expected)
-    allowed = TOLERANCE * np.abs(expected).max()
-    if quantize is None and difference.max() > allowed:
-        raise RuntimeError(
-            "The exported file doesn't compute what Keras does, so it was not kept: "
-            f"outputs differ by {difference.max():.3g}, {allowed:.3g} is allowed"
+def _about(model, labels, head, normalization):
+    """What is written beside a LiteRT file, for who runs it, all checked."""
+    channels = model.input_shape[-1]
+    _check_labels(labels, model, head)
+    pair = normalization or ([0.0] * channels, [1.0] * channels)
+    mean, std = (np.ravel(values).astype(float).tolist() for values in pair)
+    if not len(mean) == len(std) == channels or not np.all(np.greater(std, 0)):
+        raise ValueError(
+            f"Expected `normalization` to be means and deviations of {channels} "
+            f"channels. Received: normalization={normalization}"
         )
     return {
-        "max_difference": float(difference.max()),
-        "mean_difference": float(difference.mean()),
-        "agreement": float(np.mean(_decisions(actual) == _decisions(expected))),
-        "samples": len(images),
+        "labels": labels and list(labels),
+        "normalization": {"mean": mean, "std": std},
+        "output": head or "logits",
     }
-
-
-def _decisions(outputs):
-    return outputs.argmax(-1) if outputs.shape[-1] > 1 else outputs > 0
 
 
 def _check_arguments(path, quantize, representative_data, input_dtype):
@@ -221,15 +255,20 @@ def _check_arguments(path, quantize, representative_data, input_dtype):
         )
 
 
-def _check_labels(labels, output_shape):
-    classes = max(output_shape[-1], 2)  # One logit decides between two classes.
+def _check_calibration(quantize, samples):
+    if quantize == "int8" and len(samples) < LEAST_IMAGES:
+        raise ValueError(
+            f"Expected at least {LEAST_IMAGES} images to calibrate `quantize='int8'`, "
+            "better a few hundred, from all classes. Received: representative_data of "
+            f"{len(samples)} images"
+        )
+
+
+def _check_labels(labels, model, head):
+    logits = model.layers[-1].input if head == "argmax" else model.output
+    classes = max(logits.shape[-1], 2)  # One logit decides between two classes.
     if labels is not None and len(labels) != classes:
         raise ValueError(
             f"Expected a label for each of the {classes} classes. "
             f"Received: {len(labels)} labels"
         )
-
-
-def _write_json(path, content):
-    text = json.dumps(content, indent=2) + "\n"
-    pathlib.Path(path).write_text(text, encoding="utf-8")

@@ -1,6 +1,7 @@
 """Writing files whole: under another name first, moved into place when complete."""
 
 import contextlib
+import json
 import os
 import pathlib
 import tempfile
@@ -35,6 +36,12 @@ def whole(path):
         yield staged
         _wait_for_disk(staged)
         _move(staged, path, pathlib.Path(folder, "replaced"))
+
+
+def write_json(path, content):
+    """Writes a JSON file, whole or not at all."""
+    with whole(path) as staged:
+        staged.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _wait_for_disk(path):

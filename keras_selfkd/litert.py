@@ -27,7 +27,8 @@ def write_tflite(model, path, signature, quantize=None, images=None, dtype=None)
     Raises:
         ValueError: If a layer needs an operator that isn't built in.
     """
-    options = _converter_options(quantize, dtype)
+    returns_classes = "int" in model.outputs[0].dtype
+    options = _converter_options(quantize, dtype, returns_classes)
     if quantize == "int8":
         options["representative_dataset"] = lambda: (
             [batch] for batch in whole_batches(images, signature[0].shape[0] or 1)
@@ -60,7 +61,8 @@ def predict_tflite(path, images, batch_size=32):
             Defaults to 32.
 
     Returns:
-        Float32 array `(images, ...)` of the file's outputs.
+        Array `(images, ...)` of the file's outputs: float32, or integers where it
+        returns classes.
 
     Raises:
         ValueError: If there are no images, or if they are not of the file's shape.
@@ -86,7 +88,7 @@ def predict_tflite(path, images, batch_size=32):
 
 
 def describe_input(path):
-    """Returns the shape and dtype of a LiteRT file's input; -1 stands for any size."""
+    """Returns shape (-1 stands for any size) and dtype of a LiteRT file's input."""
     interpreter = import_litert("interpreter").Interpreter(model_path=str(path))
     (source,) = interpreter.get_input_details()
     dtype = np.dtype(source["dtype"]).name
@@ -175,7 +177,7 @@ def _check_images(images, shape):
         )
 
 
-def _converter_options(quantize, dtype):
+def _converter_options(quantize, dtype, returns_classes):
     target = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
     options = {"target_spec": target}
     if quantize is not None:
@@ -186,7 +188,8 @@ def _converter_options(quantize, dtype):
         target["supported_ops"] = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     if dtype is not None:
         options["inference_input_type"] = tf.as_dtype(dtype)
-        options["inference_output_type"] = tf.as_dtype(dtype)
+        if not returns_classes:
+            options["inference_output_type"] = tf.as_dtype(dtype)
     return options
 
 
@@ -218,7 +221,8 @@ def _to_file(images, tensor):
 
 
 def _from_file(values, tensor):
-    """Brings the values of a LiteRT output to float32."""
+    """Brings the values of a quantised LiteRT output to float32."""
     scale, zero_point = tensor["quantization"]
-    values = values.astype("float32")
-    return (values - zero_point) * np.float32(scale) if scale else values
+    if not scale:
+        return values
+    return (values.astype("float32") - zero_point) * np.float32(scale)

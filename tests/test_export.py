@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_selfkd import FRSKD, SelfDistillationModel, export
+from keras_selfkd import FRSKD, SelfDistillationModel, export, export_report
 from keras_selfkd.deployment import sample_images
-from keras_selfkd.export import ExportReport, export_saved_model, export_student
+from keras_selfkd.export import export_saved_model, export_student
 from keras_selfkd.litert import describe_input, import_litert, predict_tflite
 
 SHAPE = (12, 20, 1)
+EYE = np.eye(*SHAPE[:2])[None, :, :, None]
 # Bytes of a weight, by `quantize`.
 BYTES = {None: 4, "float16": 2, "dynamic": 1, "int8": 1}
 
@@ -119,7 +120,77 @@ def test_one_logit_decides_by_its_sign(student, path):
     outputs = keras.layers.Dense(1, name="logit")(student.output)
     binary = keras.Model(student.inputs, outputs - 1000.0)
     assert export_student(binary, path, labels=["no", "yes"]).agreement == 1.0
-    assert export._decisions(np.array([[-1.0], [2.0]])).tolist() == [[False], [True]]
+    assert export_report.decisions(np.array([[-1.0], [2.0]])).tolist() == [
+        [False],
+        [True],
+    ]
+
+
+@pytest.mark.parametrize("quantize", [None, "int8"])
+@pytest.mark.parametrize("head", ["softmax", "argmax"])
+def test_the_head_is_part_of_the_file(student, images, path, quantize, head):
+    dtype = "uint8" if quantize else None
+    export_student(student, path, quantize, images, dtype, head=head)
+    logits = student.predict(images, verbose=0)
+    outputs = predict_tflite(path, images)
+    if head == "argmax":
+        assert outputs.dtype == "int32"
+        assert np.mean(outputs == logits.argmax(-1)) >= (0.9 if quantize else 1.0)
+    else:
+        expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        np.testing.assert_allclose(outputs, expected, atol=0.01 if quantize else 1e-6)
+
+
+def test_files_of_classes_are_compared_by_their_classes(student, path, monkeypatch):
+    def one_in_eight_wrong(path, images):
+        return predict_tflite(path, images) + (np.arange(len(images)) % 8 == 0)
+
+    monkeypatch.setattr(export, "predict_tflite", one_in_eight_wrong)
+    with pytest.raises(RuntimeError, match=r"differ by 0.125, 0.01 is allowed"):
+        export_student(student, path, head="argmax")
+    report = export_student(student, path, "float16", head="argmax")
+    assert (report.agreement, report.max_difference) == (0.875, 1.0)
+
+
+def test_a_head_enlarges_masks_to_the_images(path):
+    layers = [keras.Input((9, 12, 3)), keras.layers.Conv2D(4, 3, 3)]
+    student = keras.Sequential(layers)
+    images = np.random.default_rng(0).random((3, 9, 12, 3), "float32")
+    export_student(student, path, head="argmax", labels=list("abcd"))
+    logits = tf.image.resize(student(images), (9, 12))
+    np.testing.assert_array_equal(
+        predict_tflite(path, images), logits.numpy().argmax(-1)
+    )
+
+
+@pytest.mark.parametrize("head", ["softmax", "argmax"])
+def test_the_head_of_one_logit_knows_two_classes(student, images, path, head):
+    logit = keras.layers.Dense(1, name="logit")(student.output)
+    binary = keras.Model(student.inputs, logit)
+    export_student(binary, path, head=head, labels=["no", "yes"])
+    z = binary.predict(images, verbose=0)[:, 0]
+    outputs = predict_tflite(path, images)
+    if head == "argmax":
+        np.testing.assert_array_equal(outputs, z > 0)
+    else:
+        yes = 1 / (1 + np.exp(-z))
+        np.testing.assert_allclose(outputs, np.stack([1 - yes, yes], -1), atol=1e-5)
+
+
+def test_error_floats_for_a_model_that_takes_bytes(path, images):
+    inputs = keras.Input(SHAPE, dtype="uint8")
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+    student = keras.Model(inputs, keras.layers.Dense(2)(x))
+    with pytest.raises(ValueError, match=r"uint8 holds.*float32 from .* to 0\.99"):
+        export_student(student, path, "int8", images)
+
+
+def test_a_run_folder_stands_for_its_student(student, tmp_path, images):
+    student.save(tmp_path / "student.keras")
+    export_student(tmp_path, tmp_path / "student.tflite")
+    outputs = predict_tflite(tmp_path / "student.tflite", images)
+    expected = student.predict(images, verbose=0)
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
 
 
 def test_a_student_trained_under_mixed_precision_runs_in_float32(images, path):
@@ -155,6 +226,8 @@ def test_takes_a_keras_file_and_writes_labels_beside(student, tmp_path, images):
     np.testing.assert_allclose(predict_tflite(path, images), expected, atol=1e-5)
     assert json.loads((tmp_path / "edge" / "digits.json").read_text()) == {
         "labels": ["a", "b", "c", "d", "e"],
+        "normalization": {"mean": [0.0], "std": [1.0]},
+        "output": "logits",
         "input": {"shape": [1, *SHAPE], "dtype": "float32"},
     }
 
@@ -199,6 +272,17 @@ def test_a_student_trained_on_several_replicas_runs_on_one(two_replicas, images,
         ({"representative_data": np.ones((2, 20, 12, 1))}, r"shape=\(2, 20, 12, 1\)"),
         ({"representative_data": np.full((2, *SHAPE), np.nan)}, "480 values"),
         ({"representative_data": []}, "at least one image"),
+        (
+            {
+                "quantize": "int8",
+                "representative_data": np.eye(12, 20)[None, ..., None],
+            },
+            "at least 8 images.*representative_data of 1 images",
+        ),
+        ({"head": "sigmoid"}, "'softmax', 'argmax'.*sigmoid"),
+        ({"head": "argmax", "labels": ["a"]}, "each of the 5 classes"),
+        ({"normalization": ([0.0, 0.0], [1.0, 1.0])}, "deviations of 1 channels"),
+        ({"normalization": ([0.0], [0.0])}, "means and deviations"),
     ],
 )
 def test_refuses_before_it_converts(student, tmp_path, monkeypatch, arguments, message):
@@ -255,67 +339,3 @@ def test_an_operator_that_is_not_built_in_is_refused(student, path):
     with pytest.raises(ValueError, match=r"no built-in operator for Erf \(in .*bell"):
         export_student(keras.Model(student.inputs, outputs), path)
     assert not list(path.parent.iterdir())
-
-
-@pytest.mark.parametrize("batch_size", [None, 3])
-def test_a_saved_model_serves_images(student, images, tmp_path, batch_size):
-    path = tmp_path / "saved_model"
-    rescale = keras.layers.Rescaling(1 / 255)
-    for _ in range(2):  # The second one replaces the first.
-        report = export_saved_model(student, path, rescale, batch_size)
-    loaded = tf.saved_model.load(path)
-    outputs = loaded.serve(255 * images[:3])
-    expected = student.predict(images[:3], verbose=0)
-    np.testing.assert_allclose(outputs, expected, atol=1e-5)
-    assert report.agreement == 1.0
-    assert report.max_difference < 1e-6
-    assert report.bytes == sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-    assert [file.name for file in tmp_path.iterdir()] == ["saved_model"]
-
-
-def test_a_saved_model_replaces_nothing_else(student, tmp_path):
-    (tmp_path / "thesis.txt").touch()
-    with pytest.raises(ValueError, match="Expected `path` to be free"):
-        export_saved_model(student, tmp_path)
-    assert (tmp_path / "thesis.txt").exists()
-
-
-def test_an_interrupted_saved_model_leaves_the_last_one(
-    student, tmp_path, monkeypatch, images
-):
-    path = tmp_path / "saved_model"
-    export_saved_model(student, path)
-
-    def interrupt(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(export, "in_batches", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        export_saved_model(build_student(), path)
-    loaded = tf.saved_model.load(path)
-    assert loaded.serve(images).shape == (40, 5)
-    assert [file.name for file in tmp_path.iterdir()] == ["saved_model"]
-
-
-def test_the_report_prints_as_a_table_and_saves_as_json(tmp_path):
-    report = ExportReport(
-        path="student.tflite",
-        bytes=12345,
-        operators={"CONV_2D": 2, "MEAN": 1},
-        quantize="int8",
-        max_difference=0.01234,
-        mean_difference=0.00321,
-        agreement=0.96875,
-        samples=64,
-    )
-    assert str(report).splitlines() == [
-        "file        student.tflite",
-        "size        12,345 bytes",
-        "weights     int8",
-        "operators   2 CONV_2D, 1 MEAN",
-        "difference  max 0.012, mean 0.0032",
-        "agreement   96.9% of 64 images",
-    ]
-    report.save(tmp_path / "report.json")
-    saved = json.loads((tmp_path / "report.json").read_text())
-    assert ExportReport(**saved) == report

@@ -15,6 +15,7 @@ TESTS = (
     "tests/networks",
     "tests/test_taps.py",
     "tests/test_export.py",
+    "tests/test_saved_model.py",
     f"{CONTRACT}::test_reloaded_training_goes_on_bit_for_bit",
     f"{CONTRACT}::test_two_replicas_train_as_one",
     "tests/test_replicas.py",

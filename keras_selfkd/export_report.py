@@ -1,0 +1,98 @@
+"""What an export wrote, and whether it computes what Keras does."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_selfkd.files import write_json
+from keras_selfkd.litert import in_batches
+
+TOLERANCE = 1e-3  # Of the largest output. Kernels differ by 1e-6, mistakes by 1e-1.
+DISAGREEMENT = 0.01  # Of decisions, where they are all that the file returns.
+
+
+class ExportReport(NamedTuple):
+    """What was written, and how far its outputs lie from Keras's on `samples` images.
+
+    `bytes` is the size of all that was written at `path`; `operators` counts the LiteRT
+    or ONNX operators by name and is empty for a SavedModel. `agreement` is the share,
+    in [0, 1], of predictions that are the same. Where the file returns classes, the
+    differences are 0 or 1: same or another class.
+    """
+
+    path: str
+    bytes: int
+    operators: dict
+    quantize: str | None
+    max_difference: float
+    mean_difference: float
+    agreement: float
+    samples: int
+
+    def __str__(self):
+        rows = {
+            "file": self.path,
+            "size": f"{self.bytes:,} bytes",
+            "weights": self.quantize or "float32",
+            "operators": ", ".join(f"{n} {name}" for name, n in self.operators.items()),
+            "difference": f"max {self.max_difference:.2g}, "
+            f"mean {self.mean_difference:.2g}",
+            "agreement": f"{self.agreement:.1%} of {self.samples} images",
+        }
+        return "\n".join(f"{name:<10}  {row}" for name, row in rows.items() if row)
+
+    def save(self, path):
+        """Writes the report as JSON."""
+        write_json(path, self._asdict())
+
+
+def compare(model, images, actual, quantize=None):
+    """Measures outputs against Keras's, and refuses unusable ones.
+
+    Args:
+        model: Keras model that was exported.
+        images: Array of images.
+        actual: Array of the exported file's outputs for them.
+        quantize: As for `export_student`. Defaults to `None`.
+
+    Returns:
+        Dict with the last four entries of an `ExportReport`.
+
+    Raises:
+        RuntimeError: If the outputs aren't finite, or not Keras's (float32).
+    """
+    expected = in_batches(lambda x: np.asarray(model(x, training=False)), images, 8)
+    for source, outputs in {"Keras": expected, "the exported file": actual}.items():
+        if not np.isfinite(outputs).all():
+            raise RuntimeError(
+                f"Outputs of {source} are NaN or infinite, so the file was not kept. "
+                f"Received: quantize={quantize!r}"
+            )
+    difference, found, allowed = _difference(actual, expected)
+    if quantize is None and found > allowed:
+        raise RuntimeError(
+            "The exported file doesn't compute what Keras does, so it was not kept: "
+            f"outputs differ by {found:.3g}, {allowed:.3g} is allowed"
+        )
+    return {
+        "max_difference": float(difference.max()),
+        "mean_difference": float(difference.mean()),
+        "agreement": float(np.mean(decisions(actual) == decisions(expected))),
+        "samples": len(images),
+    }
+
+
+def _difference(actual, expected):
+    """Differences, what is judged of them, and how much of that is allowed."""
+    if expected.dtype.kind in "iu":
+        difference = (actual != expected).astype("float32")
+        return difference, difference.mean(), DISAGREEMENT
+    difference = np.abs(actual - expected)
+    return difference, difference.max(), TOLERANCE * np.abs(expected).max()
+
+
+def decisions(outputs):
+    """The classes that outputs, logits or classes, stand for."""
+    if outputs.dtype.kind in "iu":
+        return outputs
+    return outputs.argmax(-1) if outputs.shape[-1] > 1 else outputs > 0

@@ -1,0 +1,73 @@
+"""ONNX files: converting a model to one, running it, reading what is in it."""
+
+import collections
+import importlib
+import logging
+
+import numpy as np
+
+from keras_selfkd.litert import image_batches, in_batches, with_batch_size
+
+
+def write_onnx(model, path, signature):
+    """Converts a Keras model to an ONNX file.
+
+    Args:
+        model: Functional float32 model with one input and one output.
+        path: Path of the file, ending in `.onnx`.
+        signature: List of the one `tf.TensorSpec` of the input.
+    """
+    # Where it cannot drop a transposition it logs a stack trace, and goes on.
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
+    with_batch_size(model, signature).export(
+        str(path), format="onnx", verbose=False, input_signature=signature
+    )
+
+
+def predict_onnx(path, images, batch_size=32):
+    """Runs an ONNX file with ONNX Runtime.
+
+    Args:
+        path: Path of the `.onnx` file.
+        images: As for `litert.predict_tflite`.
+        batch_size: Number of images of a call, where the file leaves it open.
+            Defaults to 32.
+
+    Returns:
+        Array `(images, ...)` of the file's outputs.
+
+    Raises:
+        ValueError: If there are no images, or if they are not of the file's shape.
+        ImportError: If `onnxruntime` is missing.
+    """
+    session = import_onnx("onnxruntime").InferenceSession(
+        str(path), providers=["CPUExecutionProvider"]
+    )
+    (source,) = session.get_inputs()
+    fixed, *shape = source.shape
+    size = fixed if isinstance(fixed, int) else batch_size
+    dtype = {"tensor(float)": "float32"}.get(source.type, source.type[7:-1])
+
+    def run(batch):
+        return session.run(None, {source.name: batch.astype(dtype)})[0]
+
+    batches = image_batches(images, tuple(shape))
+    return np.concatenate([in_batches(run, batch, size) for batch in batches])
+
+
+def count_onnx_operators(path):
+    """Returns how often each operator occurs in an ONNX file: `{name: count}`."""
+    graph = import_onnx("onnx").load(str(path)).graph
+    counts = collections.Counter(node.op_type for node in graph.node)
+    return dict(counts.most_common())
+
+
+def import_onnx(module):
+    """Returns `onnx`, `onnxruntime` or `tf2onnx`, or says how to install it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"ONNX files are written and run with the package `{module}`. Install it "
+            "with `pip install keras_selfkd[onnx]`."
+        ) from error

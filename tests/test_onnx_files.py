@@ -1,0 +1,97 @@
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_selfkd import export, export_onnx
+from keras_selfkd.onnx_files import count_onnx_operators, predict_onnx
+from tests.test_export import SHAPE, build_student
+
+
+@pytest.fixture(scope="module")
+def student():
+    return build_student()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).random((40, *SHAPE), "float32")
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 3])
+def test_writes_a_file_that_computes_what_keras_does(
+    student, images, tmp_path, batch_size
+):
+    path = tmp_path / "student.onnx"
+    report = export_onnx(student, path, images, batch_size=batch_size)
+    expected = student.predict(images, verbose=0)
+    np.testing.assert_allclose(predict_onnx(path, images), expected, atol=1e-5)
+    assert (report.agreement, report.samples) == (1.0, 40)
+    assert report.bytes == path.stat().st_size
+    assert report.operators == count_onnx_operators(path)
+    assert report.operators["Conv"] == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["student.onnx"]
+
+
+@pytest.mark.parametrize("head", ["softmax", "argmax"])
+def test_preprocessing_and_head_are_part_of_the_file(student, images, tmp_path, head):
+    path, rescale = tmp_path / "student.onnx", keras.layers.Rescaling(1 / 255)
+    export_onnx(student, path, preprocess=rescale, head=head)
+    logits = student.predict(images, verbose=0)
+    outputs = predict_onnx(path, 255 * images)
+    if head == "argmax":
+        np.testing.assert_array_equal(outputs, logits.argmax(-1))
+    else:
+        expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        np.testing.assert_allclose(outputs, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("include_preprocessing", [False, True])
+def test_scalars_beside_convolutions_are_no_trouble(
+    tmp_path, capfd, include_preprocessing
+):
+    student = keras.applications.MobileNetV3Small(
+        weights=None,
+        classes=3,
+        classifier_activation=None,
+        input_shape=(32, 48, 3),
+        include_preprocessing=include_preprocessing,
+    )
+    assert export_onnx(student, tmp_path / "m.onnx").agreement == 1.0
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_model_that_takes_bytes(tmp_path):
+    inputs = keras.Input(SHAPE, dtype="uint8")
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+    student = keras.Model(inputs, keras.layers.Dense(2)(x))
+    export_onnx(student, tmp_path / "m.onnx")
+    pixels = np.random.default_rng(0).integers(256, size=(5, *SHAPE))
+    expected = student.predict(pixels.astype("uint8"), verbose=0)
+    outputs = predict_onnx(tmp_path / "m.onnx", pixels)
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
+
+
+def test_a_file_that_computes_something_else_is_not_kept(
+    student, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        export, "predict_onnx", lambda *args: 1.01 * predict_onnx(*args)
+    )
+    with pytest.raises(RuntimeError, match="doesn't compute what Keras does"):
+        export_onnx(student, tmp_path / "student.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_error_path_of_another_kind(student, tmp_path):
+    with pytest.raises(ValueError, match=r"end in \.onnx"):
+        export_onnx(student, tmp_path / "student.tflite")
+
+
+@pytest.mark.parametrize("module", ["onnxruntime", "tf2onnx", "onnx"])
+def test_error_missing_package(student, tmp_path, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=r"pip install keras_selfkd\[onnx\]"):
+        export_onnx(student, tmp_path / "student.onnx")
+    assert not list(tmp_path.iterdir())
