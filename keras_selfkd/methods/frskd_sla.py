@@ -1,7 +1,6 @@
 """FRSKD with self-supervised label augmentation: four rotations of each image."""
 
 import keras
-import tensorflow as tf
 from keras import layers, ops
 
 from keras_selfkd import matching
@@ -95,10 +94,8 @@ class FRSKD_SLA(FRSKD):  # noqa: N801 (as the paper writes it)
         plain = [views(one.logits)[0] for one in (student, teacher)]
 
         def joint_task(rotations):
-            losses = [
-                supervise(joint_label(batch["y"], r, student.logits), rotations[r])
-                for r in range(ROTATIONS)
-            ]
+            y = joint_label(batch["y"], student.logits.shape[-1])
+            losses = [supervise(y, of_rotation(z, r)) for r, z in enumerate(rotations)]
             return sum(losses) / ROTATIONS
 
         def teach(target, prediction):
@@ -145,16 +142,20 @@ def aggregate(joint_logits):
     return sum(joint_logits[r][:, r::ROTATIONS] for r in range(ROTATIONS)) / ROTATIONS
 
 
-def joint_label(y, rotation, logits):
-    """The label `4 y + rotation`, of integers or of one-hot labels."""
+def of_rotation(joint_logits, rotation):
+    """Joint logits in an order in which the label `4 y + rotation` stands at `y`.
+
+    So labels, and what the compiled loss ignores, stay what they are.
+    """
+    turns = [(rotation + k) % ROTATIONS for k in range(ROTATIONS)]
+    return ops.concatenate([joint_logits[:, r::ROTATIONS] for r in turns], axis=-1)
+
+
+def joint_label(y, classes):
+    """Labels for the logits of `of_rotation`: one-hot ones get zeros behind them."""
     if isinstance(y, MixedLabels):
-        own, partner = (joint_label(one, rotation, logits) for one in y[:2])
-        return MixedLabels(own, partner, y.share)
+        return MixedLabels(*(joint_label(one, classes) for one in y[:2]), y.share)
     y = ops.convert_to_tensor(y)
-    if not tf.as_dtype(y.dtype).is_floating:
-        y = ops.cast(y, "int32")  # 4 y + 3 may not fit into the labels' own integers.
-    classes = logits.shape[-1]
     if len(y.shape) == 2 and y.shape[-1] == classes:
-        row = ops.one_hot(rotation, ROTATIONS, dtype=y.dtype)
-        return ops.reshape(y[:, :, None] * row, (-1, ROTATIONS * classes))
-    return ROTATIONS * y + rotation
+        return ops.pad(y, ((0, 0), (0, (ROTATIONS - 1) * classes)))
+    return y

@@ -1,12 +1,12 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_selfkd import FRSKD_SLA, Mixup, SelfDistillationModel
 from keras_selfkd.losses import attention_transfer, soft_label
-from keras_selfkd.methods.frskd_sla import aggregate, joint_label
+from keras_selfkd.methods.frskd_sla import aggregate, joint_label, of_rotation
 from keras_selfkd.mixing import MixedLabels
+from keras_selfkd.supervision import Supervision
 from tests import toys
 from tests.golden_arrays import GOLDEN, assert_parity
 from tests.methods import label_kinds
@@ -20,18 +20,39 @@ def test_aggregation_is_the_papers():
 
 
 def test_joint_labels():
-    logits = tf.zeros((2, 3))
-    sparse = [np.array(joint_label([2, 0], r, logits)) for r in range(4)]
-    np.testing.assert_array_equal(sparse, [[8, 0], [9, 1], [10, 2], [11, 3]])
-    assert joint_label(np.array([99], "uint8"), 3, tf.zeros((1, 100)))[0] == 399
-    one_hot = np.eye(3, dtype="float32")[[2, 0]]
+    """Logit `4 y + r` of `y` and rotation `r` stands where the label says."""
+    joint = np.arange(12.0)[None]  # Three classes.
     for r in range(4):
-        joint = np.array(joint_label(one_hot, r, logits))
-        np.testing.assert_array_equal(joint.argmax(-1), sparse[r])
-        np.testing.assert_array_equal(joint.sum(-1), [1, 1])
-    mixed = joint_label(MixedLabels([2, 0], [0, 2], 0.3), 1, logits)
-    np.testing.assert_array_equal(mixed.partner, [1, 9])
+        turned = np.array(of_rotation(joint, r))
+        assert sorted(turned[0]) == list(range(12))
+        for y in range(3):
+            assert turned[0, joint_label([y], 3)[0]] == 4 * y + r
+            one_hot = joint_label(np.eye(3)[[y]], 3)
+            assert turned[0] @ np.array(one_hot)[0] == 4 * y + r
+    mixed = joint_label(MixedLabels([2, 0], [0, 2], 0.3), 3)
+    np.testing.assert_array_equal(mixed.partner, [0, 2])
     assert mixed.share == 0.3
+
+
+def test_ignored_labels_are_ignored_in_every_head():
+    """Labels above and below `ignore_class / 4` are not mistaken for it."""
+    ignored = 10  # As 4 y + 2 of class 2.
+    loss = toys.cross_entropy(ignore_class=ignored)
+    model = SelfDistillationModel(toys.classifier(), FRSKD_SLA(width=1, depth=1))
+    model.compile("sgd", loss)
+    images, labels = toys.class_data(4)
+    terms = []
+    for own in (labels, np.full_like(labels, ignored), np.full_like(labels, 2)):
+        batch = model.method.prepare(
+            {"x": images, "y": own, "sample_weight": None, "valid": None}
+        )
+        student = model.outputs_of(batch["x"])
+        found = model.method.loss_terms(student, batch, Supervision(loss))
+        terms.append({name: np.array(value) for name, value in found.items()})
+    for name in ("task", "teacher_task", "joint_task", "teacher_joint_task"):
+        assert np.all(terms[0][name] > 0), name
+        assert np.all(terms[1][name] == 0), name
+        assert np.all(terms[2][name] > 0), name
 
 
 def test_views_are_the_images_and_their_rotations():
