@@ -79,11 +79,8 @@ FRSKD_OPTIONS = {
         "rate": 0.02,
     },
 }
-# It tells what the second head's loss does from what distillation brings.
-HEAD_OPTIONS = {
-    f"0, 0, rate {rate}": {"soft": 0.0, "feature": 0.0, "rate": rate}
-    for rate in (0.05, 0.1)
-}
+# What the second head's loss does alone, at FRSKD's rate.
+HEAD_OPTIONS = {"0, 0, rate 0.1": {"soft": 0.0, "feature": 0.0, "rate": 0.1}}
 SELF_OPTIONS = {
     "0.1, ramped, rate 0.1": {"feature": 0.1, "rate": 0.1},
     "1.0, ramped, rate 0.1": {"feature": 1.0, "rate": 0.1},

@@ -22,12 +22,13 @@ SEED = flags.DEFINE_integer("seed", 0, "Decides where they happen.")
 
 METHODS = ("frskd", "mixskd")
 # Calls of a point that a whole run makes at least.
-CALLS = {"step": 16, "writing": 600, "renaming": 20, "export": 3}
+CALLS = {"step": 16, "writing": 600, "renaming": 20, "export": 2, "saved model": 1}
 NAMES = {
     "step": "before a step",
     "writing": "while weights are written",
     "renaming": "between writing and renaming a file",
-    "export": "in an export",
+    "export": "in the export of a LiteRT file",
+    "saved model": "in the export of a SavedModel",
 }
 
 

@@ -141,11 +141,9 @@ def conclude(trained, data, run):
     results.write_result(run.path / "result.json", result)
 
 
-def prepare():
-    """Reads the data and claims the run directory, once all flags are known to fit."""
-    keras.config.set_dtype_policy(training.MIXED_PRECISION.value)
-    strategy = training.open_strategy()
-    data = load_data(
+def load():
+    """Reads the data that the flags name."""
+    return load_data(
         inputs.DATASET.value or "digits",
         data_dir=inputs.DATA_DIR.value,
         train_per_class=_TRAIN_PER_CLASS.value,
@@ -157,6 +155,13 @@ def prepare():
         download=inputs.DOWNLOAD.value,
         bad_images=inputs.BAD_IMAGES.value,
     )
+
+
+def prepare():
+    """Reads the data and claims the run directory, once all flags are known to fit."""
+    keras.config.set_dtype_policy(training.MIXED_PRECISION.value)
+    strategy = training.open_strategy()
+    data = load()
     build(methods.METHOD.value, data, strategy)
     student = student_name().replace(":", "_")
     name = f"{data.name}-{student}-{methods.METHOD.value}"

@@ -143,13 +143,7 @@ def ship(student, path, data, masks):
 
 def check_litert(path, data, masks, predicted):
     """Runs a LiteRT file on the whole test set, beside Keras's masks."""
-    logits = predict_tflite(path, data.test)
-    outputs = np.concatenate(
-        [
-            np.argmax(tf.image.resize(some, masks.shape[1:3]), -1)
-            for some in np.array_split(logits, max(1, len(logits) // 16))
-        ]
-    )
+    outputs = mask_results.masks_of(predict_tflite(path, data.test), masks.shape[1:3])
     score = mask_results.score_masks(outputs, masks, data.classes, data.void)
     agreeing = float(np.mean(outputs == predicted))
     return {"mean_iou": score["mean_iou"], "agreeing": agreeing, "images": len(masks)}
@@ -178,11 +172,9 @@ def conclude(trained, data, run):
     results.write_result(run.path / "result.json", result)
 
 
-def prepare():
-    """Reads the data and claims the run directory, once all flags are known to fit."""
-    keras.config.set_dtype_policy(training.MIXED_PRECISION.value)
-    strategy = training.open_strategy()
-    data = load_masked_data(
+def load():
+    """Reads the data that the flags name."""
+    return load_masked_data(
         inputs.DATASET.value or "digit_scenes",
         data_dir=inputs.DATA_DIR.value,
         image_key=_IMAGE_KEY.value,
@@ -198,6 +190,13 @@ def prepare():
         download=inputs.DOWNLOAD.value,
         bad_images=inputs.BAD_IMAGES.value,
     )
+
+
+def prepare():
+    """Reads the data and claims the run directory, once all flags are known to fit."""
+    keras.config.set_dtype_policy(training.MIXED_PRECISION.value)
+    strategy = training.open_strategy()
+    data = load()
     build(methods.METHOD.value, data, strategy)
     student = student_name().replace(":", "_")
     name = f"{data.name}-{student}-{methods.METHOD.value}"

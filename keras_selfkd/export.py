@@ -179,8 +179,9 @@ def export_saved_model(
         head: As for `export_student`. Defaults to `None`.
         encoded: Whether to add a signature `serve_encoded` that takes a vector of JPEG,
             PNG, BMP or GIF files, as strings of bytes, and resizes what they hold to
-            the size of the input. For a model that takes pixel values of 0 to 255, in
-            1 or 3 channels. Defaults to `False`.
+            the size of the input; a classifier gets the middle, as much as fits its
+            aspect ratio. For a model that takes pixel values of 0 to 255, in 1 or 3
+            channels. Defaults to `False`.
 
     Returns:
         An `ExportReport`.

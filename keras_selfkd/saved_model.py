@@ -44,10 +44,18 @@ def decoded(files, model):
     """Images as a model takes them, from a vector of encoded ones."""
     height, width, channels = model.input_shape[1:]
     dtype = tf.as_dtype(model.inputs[0].dtype)
+    returns_masks = len(model.output_shape) > 2
+    resize = keras.layers.Resizing(
+        height,
+        width,
+        antialias=True,
+        crop_to_aspect_ratio=not returns_masks,
+        dtype="float32",
+    )
 
     def image_of(file):
         image = tf.io.decode_image(file, channels, expand_animations=False)
-        image = tf.image.resize(image, (height, width), antialias=True)
+        image = resize(tf.ensure_shape(image, (None, None, channels)))
         return tf.cast(tf.round(image), dtype) if dtype.is_integer else image
 
     shape = tf.TensorSpec((height, width, channels), dtype)

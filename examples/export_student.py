@@ -1,0 +1,218 @@
+"""Exports a trained student for servers and edge devices, and rates every file.
+
+  python -m examples.export_student --model=runs/digits-small_resnet-frskd
+
+reads a finished run of train_classifier or train_segmenter, and its data anew, and
+writes to runs/<name>/export/: LiteRT files (float32, float16 and int8), a SavedModel
+that takes images or encoded ones, and an ONNX file; each is run, compared with Keras
+and rated on the test images before it stays. All take pixel values of 0 to 255: the
+normalization is folded in. model_card.md says what was trained on what and how good it
+is, export.json has the same numbers.
+
+  a model of your own that takes pixel values, calibrated on a folder of images:
+    python -m examples.export_student --model=student.keras --images=photos
+  one that takes normalised ones, as an int8 file that takes bytes:
+    python -m examples.export_student --model=student.keras --images=photos
+      --mean=123.7,116.3,103.5 --std=58.4,57.1,57.4 --quantize=int8 --input_dtype=uint8
+  files that return probabilities, and how long an image takes:
+    python -m examples.export_student --model=runs/x --head=softmax --benchmark
+
+examples/classify_image.py runs the LiteRT files where there is no TensorFlow.
+"""
+
+import pathlib
+import sys
+
+import keras
+import numpy as np
+from absl import flags
+
+from examples import inputs, latency, model_card, trained, training
+from examples.results import aligned
+from keras_selfkd import export_onnx, export_saved_model, export_student
+from keras_selfkd.deployment import HEADS
+from keras_selfkd.files import write_json
+from keras_selfkd.litert import QUANTIZATIONS, predict_tflite
+from keras_selfkd.onnx_files import predict_onnx
+from keras_selfkd.saved_model import predict_saved_model
+
+FORMATS = ("litert", "saved_model", "onnx")
+FLOAT32 = "float32"
+_PRECISIONS = [name or FLOAT32 for name in QUANTIZATIONS]
+
+
+def _choices(name, default, allowed, text):
+    """Defines a flag that is a list of some of what is allowed."""
+    choices = f"some of {','.join(allowed)}"
+    holder = flags.DEFINE_list(name, list(default), f"{text}: {choices}.")
+    flags.register_validator(
+        name, lambda given: set(given) <= set(allowed), f"Expected {choices}"
+    )
+    return holder
+
+
+_MODEL = flags.DEFINE_string("model", None, "A run's directory, or a .keras file.")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Directory of what is written; by default export/ beside the model."
+)
+_FORMATS = _choices("formats", FORMATS, FORMATS, "What to write")
+_QUANTIZE = _choices(
+    "quantize", [FLOAT32, "float16", "int8"], _PRECISIONS, "Precisions of LiteRT files"
+)
+_INPUT_DTYPE = flags.DEFINE_enum(
+    "input_dtype", None, ["uint8", "int8"], "int8 files take and return these integers."
+)
+_HEAD = flags.DEFINE_enum(
+    "head", "none", [head or "none" for head in HEADS], "What becomes of the logits."
+)
+_IMAGES = flags.DEFINE_string(
+    "images", None, "For a .keras file: folder of images to calibrate and check with."
+)
+_MEAN = flags.DEFINE_list("mean", None, "For a .keras file: mean pixel it subtracts.")
+_STD = flags.DEFINE_list("std", None, "For a .keras file: deviation it divides by.")
+_TEST_IMAGES = flags.DEFINE_integer(
+    "test_images", 10_000, "First test images to rate files on.", lower_bound=1
+)
+_BENCHMARK = flags.DEFINE_bool(
+    "benchmark", False, "Time one image in every LiteRT and ONNX file."
+)
+_DATA_LICENSE = flags.DEFINE_string(
+    "data_license", None, "Licence of the data, for the model card."
+)
+flags.adopt_module_key_flags(inputs)
+
+
+def read():
+    """Returns the `Trained` that the flags name."""
+    if _MODEL.value is None:
+        raise ValueError("Expected --model=runs/<name> or --model=student.keras")
+    path = pathlib.Path(_MODEL.value)
+    if path.is_dir():
+        return trained.open_run(path, _TEST_IMAGES.value, sys.argv[1:])
+    source = trained.open_file(path, _IMAGES.value, inputs.BAD_IMAGES.value)
+    if _MEAN.value or _STD.value:
+        if not (_MEAN.value and _STD.value):
+            raise ValueError("Expected --mean and --std, or neither of them")
+        mean, std = (np.array(f.value, "float64") for f in (_MEAN, _STD))
+        rescale = keras.layers.Rescaling((1 / std).tolist(), (-mean / std).tolist())
+        source = source._replace(preprocess=rescale)
+    return source
+
+
+def planned(folder):
+    """Returns the files to write, as a dict from name to path and precision."""
+    files = {}
+    for precision in dict.fromkeys(_QUANTIZE.value):
+        if "litert" in _FORMATS.value:
+            path = folder / f"student-{precision}.tflite"
+            files[f"LiteRT, {precision}"] = path, precision
+    if "saved_model" in _FORMATS.value:
+        files["SavedModel"] = folder / "saved_model", FLOAT32
+    if "onnx" in _FORMATS.value:
+        files["ONNX"] = folder / "student.onnx", FLOAT32
+    return files
+
+
+def write(source, path, precision):
+    """Writes one file; returns its `ExportReport`."""
+    head = None if _HEAD.value == "none" else _HEAD.value
+    settings = {"preprocess": source.preprocess, "head": head}
+    if path.suffix == ".tflite":
+        return export_student(
+            source.student,
+            path,
+            None if precision == FLOAT32 else precision,
+            source.calibration,
+            _INPUT_DTYPE.value if precision == "int8" else None,
+            labels=source.labels,
+            **settings,
+        )
+    if path.suffix == ".onnx":
+        return export_onnx(source.student, path, source.calibration, **settings)
+    encoded = source.student.input_shape[-1] in (1, 3)
+    return export_saved_model(source.student, path, encoded=encoded, **settings)
+
+
+def predict(path, images):
+    """Runs a file on an array of images."""
+    if path.suffix == ".tflite":
+        return predict_tflite(path, images)
+    if path.suffix == ".onnx":
+        return predict_onnx(path, images)
+    return predict_saved_model(path, images.astype("float32"), 64)
+
+
+def export(source, folder):
+    """Writes and rates all files.
+
+    Args:
+        source: `examples.trained.Trained`.
+        folder: Path of the directory to write to.
+
+    Returns:
+        Dict from a file's name to a dict of what was measured.
+    """
+    measured = {}
+    for name, (path, precision) in planned(folder).items():
+        print(f"Writing {path} ...", flush=True)
+        report = write(source, path, precision)
+        facts = {**report._asdict(), "path": path.name, "precision": precision}
+        if source.test is not None:
+            facts["score"] = source.score(predict(path, source.test[0]))
+        measured[name] = facts
+    return measured
+
+
+def time_files(folder, measured):
+    """Adds the median and 95th percentile of milliseconds an image, by threads."""
+    names = [n for n, facts in measured.items() if "." in facts["path"]]
+    for threads in (1, 2):
+        paths = [folder / measured[name]["path"] for name in names]
+        taken = latency.milliseconds([latency.runner(p, threads) for p in paths])
+        for name, row in zip(names, taken, strict=True):
+            key = f"milliseconds_{threads}_threads"
+            measured[name][key] = np.percentile(row, (50, 95)).round(3).tolist()
+
+
+def table(measured, metric):
+    """Returns rows of strings, the header first."""
+    rows = [
+        ("", "size", "largest difference", "same decisions", metric, "ms, 1 thread")
+    ]
+    for name, facts in measured.items():
+        score = facts.get("score")
+        median, _ = facts.get("milliseconds_1_threads", (None, None))
+        rows.append(
+            (
+                name,
+                f"{facts['bytes']:,} bytes",
+                f"{facts['max_difference']:.2g}",
+                f"{100 * facts['agreement']:.1f} %",
+                "" if score is None else f"{100 * score:.2f} %",
+                "" if median is None else f"{median:.2f}",
+            )
+        )
+    return rows
+
+
+def main(argv):
+    if argv[1:]:
+        sys.exit(f"Expected flags only. Received: {' '.join(argv[1:])}")
+    try:
+        source = read()
+        model = pathlib.Path(_MODEL.value)
+        beside = model if model.is_dir() else model.parent
+        folder = pathlib.Path(_OUTPUT.value or beside / "export")
+        measured = export(source, folder)
+    except (ValueError, ImportError) as error:
+        sys.exit(f"export_student: {error}")
+    if _BENCHMARK.value:
+        time_files(folder, measured)
+    rows = table(measured, source.metric)
+    write_json(folder / "export.json", measured)
+    model_card.write(folder / "model_card.md", source, rows, _DATA_LICENSE.value)
+    print(f"\n{aligned(rows)}\n{folder}/: model_card.md, export.json and the files")
+
+
+if __name__ == "__main__":
+    training.start(main)

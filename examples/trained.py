@@ -1,0 +1,133 @@
+"""What an export starts from: a run's student and data, or a file and images."""
+
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from examples import mask_results, results, train_classifier, train_segmenter
+from examples.image_files import decode_file, find_images
+from keras_selfkd.deployment import load_file
+from keras_selfkd.export import CALIBRATION_IMAGES
+
+
+class Trained(NamedTuple):
+    """A trained student, with images as the exported files will get them.
+
+    Attributes:
+        student: Keras model.
+        preprocess: Layer from pixel values of 0 to 255 to what the student takes, or
+            `None` where it takes these.
+        labels: List of the classes' names, or `None`.
+        calibration: Array of images to calibrate with, or `None`.
+        test: Pair of arrays: images and their labels or masks, or `None`.
+        void: For masks, the label that does not count.
+        result: Dict of a run's `result.json`, empty without a run.
+        recipe: List of the run's flags.
+    """
+
+    student: Any
+    preprocess: Any = None
+    labels: Any = None
+    calibration: Any = None
+    test: Any = None
+    void: Any = None
+    result: Any = {}  # noqa: RUF012 (never changed)
+    recipe: Any = ()
+
+    @property
+    def metric(self):
+        """Name of what `score` returns."""
+        return "mean IoU" if "void" in self.result else "accuracy"
+
+    def score(self, outputs):
+        """Rates what a file says of the test images, in [0, 1]; `None` without any."""
+        if self.test is None:
+            return None
+        _, truth = self.test
+        if "void" not in self.result:
+            if outputs.dtype.kind in "iu":
+                return float(np.mean(outputs == truth))
+            return results.accuracy(outputs, truth)
+        if outputs.ndim == 4:
+            outputs = mask_results.masks_of(outputs, truth.shape[1:3])
+        classes = len(self.labels)
+        return mask_results.score_masks(outputs, truth, classes, self.void)["mean_iou"]
+
+
+def open_run(path, test_images, overrides=()):
+    """Reads a finished run of a runner, and its data anew.
+
+    Args:
+        path: Path of the run's directory.
+        test_images: Number of test images to keep.
+        overrides: Flags that come after the run's own: data may have moved. Defaults
+            to none.
+
+    Returns:
+        `Trained`.
+
+    Raises:
+        ValueError: If the run is not finished, or its data are not there.
+    """
+    path = pathlib.Path(path)
+    if not (path / "result.json").exists():
+        raise ValueError(
+            "Expected a finished run, which holds a result.json, or a .keras file. "
+            f"Received: --model={path}. Finish a run with --resume."
+        )
+    result = json.loads((path / "result.json").read_text())
+    runner = train_segmenter if "void" in result else train_classifier
+    flags.FLAGS(["export", f"--flagfile={path / 'flags.cfg'}", *overrides])
+    data = runner.load()
+    mean, std = np.array(result["mean"]), np.array(result["std"])
+
+    def pixels(dataset, count):
+        dataset = dataset.map(lambda x, y: (tf.round(x * std + mean), y))
+        batches = list(dataset.unbatch().take(count).batch(256).as_numpy_iterator())
+        images, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
+        return images.astype("uint8"), labels
+
+    return Trained(
+        load_file(path / "student.keras", "--model"),
+        keras.layers.Rescaling((1 / std).tolist(), (-mean / std).tolist()),
+        result["labels"],
+        pixels(data.train(), CALIBRATION_IMAGES)[0],
+        pixels(data.test, test_images),
+        data.void,
+        result,
+        (path / "flags.cfg").read_text().split("\n"),
+    )
+
+
+def open_file(path, images, bad_images):
+    """Reads a student from a `.keras` file, and images from a folder.
+
+    Args:
+        path: Path of the file.
+        images: Path of a folder of images, or `None`.
+        bad_images: What to do with files there that are none, as for `find_images`.
+
+    Returns:
+        `Trained`, of a student that takes pixel values of 0 to 255.
+    """
+    student = load_file(path, "--model")
+    if images is None:
+        return Trained(student)
+    (files,) = find_images([images], bad_images)
+    height, width, channels = student.input_shape[1:]
+    resize = keras.layers.Resizing(
+        height,
+        width,
+        antialias=True,
+        crop_to_aspect_ratio=len(student.output_shape) == 2,
+    )
+    chosen = np.random.default_rng(0).permutation(len(files))[:CALIBRATION_IMAGES]
+    pixels = [resize(decode_file(str(files[i]))) for i in chosen]
+    if channels == 1:
+        pixels = [tf.image.rgb_to_grayscale(image) for image in pixels]
+    return Trained(student, calibration=np.round(np.stack(pixels)))
