@@ -23,7 +23,6 @@ examples/classify_image.py runs the LiteRT files where there is no TensorFlow.
 import pathlib
 import sys
 
-import keras
 import numpy as np
 from absl import flags
 
@@ -93,9 +92,8 @@ def read():
     if _MEAN.value or _STD.value:
         if not (_MEAN.value and _STD.value):
             raise ValueError("Expected --mean and --std, or neither of them")
-        mean, std = (np.array(f.value, "float64") for f in (_MEAN, _STD))
-        rescale = keras.layers.Rescaling((1 / std).tolist(), (-mean / std).tolist())
-        source = source._replace(preprocess=rescale)
+        preprocess = trained.normalization(_MEAN.value, _STD.value)
+        source = source._replace(preprocess=preprocess)
     return source
 
 

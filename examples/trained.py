@@ -25,7 +25,7 @@ class Trained(NamedTuple):
         labels: List of the classes' names, or `None`.
         calibration: Array of images to calibrate with, or `None`.
         test: Pair of arrays: images and their labels or masks, or `None`.
-        void: For masks, the label that does not count.
+        void: For masks, the label that does not count; `None` for classes.
         result: Dict of a run's `result.json`, empty without a run.
         recipe: List of the run's flags.
     """
@@ -42,14 +42,14 @@ class Trained(NamedTuple):
     @property
     def metric(self):
         """Name of what `score` returns."""
-        return "mean IoU" if "void" in self.result else "accuracy"
+        return "accuracy" if self.void is None else "mean IoU"
 
     def score(self, outputs):
         """Rates what a file says of the test images, in [0, 1]; `None` without any."""
         if self.test is None:
             return None
         _, truth = self.test
-        if "void" not in self.result:
+        if self.void is None:
             if outputs.dtype.kind in "iu":
                 return float(np.mean(outputs == truth))
             return results.accuracy(outputs, truth)
@@ -83,8 +83,26 @@ def open_run(path, test_images, overrides=()):
     result = json.loads((path / "result.json").read_text())
     runner = train_segmenter if "void" in result else train_classifier
     flags.FLAGS(["export", f"--flagfile={path / 'flags.cfg'}", *overrides])
-    data = runner.load()
-    mean, std = np.array(result["mean"]), np.array(result["std"])
+    student = load_file(path / "student.keras", "--model")
+    recipe = (path / "flags.cfg").read_text().split("\n")
+    # The student's own normalization, whatever the data are now.
+    preprocess = normalization(result["mean"], result["std"])
+    found = from_data(student, runner.load(), test_images)
+    return found._replace(preprocess=preprocess, result=result, recipe=recipe)
+
+
+def from_data(student, data, test_images):
+    """Sets a student up with the images of the data that it was trained on.
+
+    Args:
+        student: Keras model that takes the data's normalised images.
+        data: `examples.data.Data`.
+        test_images: Number of test images to keep.
+
+    Returns:
+        `Trained`, without a result.
+    """
+    mean, std = data.mean, data.std
 
     def pixels(dataset, count):
         dataset = dataset.map(lambda x, y: (tf.round(x * std + mean), y))
@@ -93,15 +111,19 @@ def open_run(path, test_images, overrides=()):
         return images.astype("uint8"), labels
 
     return Trained(
-        load_file(path / "student.keras", "--model"),
-        keras.layers.Rescaling((1 / std).tolist(), (-mean / std).tolist()),
-        result["labels"],
+        student,
+        normalization(mean, std),
+        data.label_names,
         pixels(data.train(), CALIBRATION_IMAGES)[0],
         pixels(data.test, test_images),
         data.void,
-        result,
-        (path / "flags.cfg").read_text().split("\n"),
     )
+
+
+def normalization(mean, std):
+    """A layer that subtracts the mean pixel and divides by the deviation."""
+    mean, std = np.array(mean, "float64"), np.array(std, "float64")
+    return keras.layers.Rescaling((1 / std).tolist(), (-mean / std).tolist())
 
 
 def open_file(path, images, bad_images):

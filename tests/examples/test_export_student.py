@@ -8,11 +8,13 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 from PIL import Image
 
 from examples import export_student, trained
+from examples.mask_results import score_masks
 from keras_selfkd.litert import describe_input, predict_tflite
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -22,7 +24,8 @@ NAMES = [str(digit) for digit in range(10)]
 def finished_run(folder, **more):
     """The directory of a finished run on the digits, of an untrained student."""
     keras.utils.set_random_seed(0)
-    images = keras.Input((32, 32, 1))
+    size = 64 if "void" in more else 32
+    images = keras.Input((size, size, 1))
     x = keras.layers.Conv2D(8, 3, strides=4, activation="relu")(images)
     if "void" in more:
         student = keras.Model(images, keras.layers.Conv2D(11, 1)(x), name="tiny")
@@ -45,6 +48,14 @@ def finished_run(folder, **more):
     (folder / "result.json").write_text(json.dumps(result))
     (folder / "flags.cfg").write_text("--batch_size=16\n--fast\n--method=frskd\n")
     return folder, student
+
+
+def finished_mask_run(folder):
+    """The same of an untrained segmenter on scenes of digits."""
+    score = {"mean_iou": 0.25, "pixel_accuracy": 0.5}
+    labels, scores = ["ground", *NAMES], {"supervised": score, "frskd": score}
+    more = {"dataset": "digit_scenes", "labels": labels, "scores": scores}
+    return finished_run(folder, void=255, **more)
 
 
 def export(*arguments):
@@ -114,6 +125,25 @@ def test_files_and_their_precision_are_chosen(tmp_path):
     assert (about["output"], about["labels"]) == ("argmax", NAMES)
 
 
+@pytest.mark.parametrize("head", ["none", "argmax"])
+def test_a_segmenters_files_are_rated_by_their_masks(tmp_path, capsys, head):
+    run, student = finished_mask_run(tmp_path / "run")
+    options = ["--formats=litert", "--quantize=float32", f"--head={head}"]
+    export(f"--model={run}", *options)
+    with flagsaver.flagsaver():
+        source = trained.open_run(run, 10_000)
+    images, masks = source.test
+    logits = student.predict((images - 70.0) / 90.0, verbose=0)
+    predicted = np.array(tf.image.resize(logits, (64, 64))).argmax(-1)
+    expected = score_masks(predicted, masks, 11, 255)["mean_iou"]
+    facts = json.loads((run / "export" / "export.json").read_text())
+    assert facts["LiteRT, float32"]["score"] == pytest.approx(expected, abs=1e-3)
+    assert "mean IoU" in capsys.readouterr().out
+    card = (run / "export" / "model_card.md").read_text()
+    assert "frskd: mean IoU 25.00 %" in card
+    assert "drawn from UCI" in card
+
+
 @pytest.mark.parametrize("options", [[], ["--mean=70", "--std=90"]])
 def test_a_file_is_calibrated_on_a_folder_of_images(tmp_path, options):
     run, student = finished_run(tmp_path / "run")
@@ -165,7 +195,7 @@ def test_files_run_where_there_is_no_tensorflow(tmp_path):
     """Needs a package index: it fills an environment of its own."""
     classes, _ = finished_run(tmp_path / "classes")
     export(f"--model={classes}", "--formats=litert")
-    masks, _ = finished_run(tmp_path / "masks", void=255, labels=["ground", *NAMES])
+    masks, _ = finished_mask_run(tmp_path / "masks")
     options = [
         "--head=argmax",
         "--formats=litert",
@@ -194,4 +224,5 @@ def test_files_run_where_there_is_no_tensorflow(tmp_path):
         assert done.returncode == 0, done.stderr
         assert "digit.png:" in done.stdout
         assert "%  " in done.stdout
-    assert Image.open(tmp_path / "digit-mask.png").size == (48, 64)
+    with Image.open(tmp_path / "digit-mask.png") as mask:
+        assert mask.size == (48, 64)

@@ -1,0 +1,225 @@
+"""What is deployed: size, latency, memory and accuracy of a student's files.
+
+    python -m benchmarks.edge --data_dir=...
+
+trains a few students (digits, CIFAR-100's first 100 images of each class, scenes of
+digits), exports each as LiteRT (float32, float16, dynamic, int8) and ONNX, and rates
+the files on all test images. Two of them are trained plainly, by FRSKD and by
+`keras.distillation` (whose teacher is the plainly trained student): their files must
+have the same operators and size and take the same time. Latencies are of one image,
+all files of a student in turns; peak memory is that of a fresh process each. Writes
+benchmarks/edge.md and edge.png. Trained students and what was measured of their files
+stay in --files_dir, so that it goes on where it was; nothing else may run beside the
+latencies. About 40 minutes on 2 CPU cores.
+"""
+
+import functools
+import json
+import pathlib
+import subprocess
+import sys
+from typing import NamedTuple
+
+import keras
+from absl import app, flags
+
+from benchmarks import edge_report, reports
+from examples import inputs, latency, trained
+from examples.data import load_data
+from examples.optimizers import SGDWithL2, learning_rate_schedule
+from examples.segmentation_data import load_masked_data
+from examples.students import build_segmenter, build_student
+from keras_selfkd import (
+    FRSKD,
+    SelfDistillationModel,
+    SigmoidRampUp,
+    Supervised,
+    export_onnx,
+    export_student,
+)
+from keras_selfkd.files import whole
+from keras_selfkd.litert import predict_tflite
+from keras_selfkd.onnx_files import predict_onnx
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("files_dir", "benchmarks/edge_files", "Where files are kept.")
+flags.DEFINE_string("output", "benchmarks/edge", "Table and picture, no suffix.")
+flags.DEFINE_bool("latency", True, "Measure latencies and write the report.")
+
+PRECISIONS = ("float32", "float16", "dynamic", "int8")
+TEST_IMAGES = 10_000
+
+
+class Case(NamedTuple):
+    """A student and what it is trained on.
+
+    Attributes:
+        student: Name of the student.
+        data: Function that loads the data.
+        epochs: Number of epochs.
+        rate: Highest learning rate.
+        legs: How it is trained, one after another.
+        dense: Whether it is a segmenter.
+    """
+
+    student: str
+    data: object
+    epochs: int
+    rate: float = 0.1
+    legs: tuple = ("plain",)
+    dense: bool = False
+
+
+def cifar100(image_size=None):
+    return load_data(
+        "cifar100",
+        data_dir=inputs.DATA_DIR.value,
+        download=False,
+        train_per_class=100,
+        batch_size=64,
+        image_size=image_size,
+    )
+
+
+ALL_LEGS = ("plain", "FRSKD", "keras.distillation")
+CASES = {
+    "digits": Case(
+        "small_resnet", functools.partial(load_data, batch_size=32), 40, legs=ALL_LEGS
+    ),
+    "CIFAR-100": Case("thin_resnet18", cifar100, 12, legs=ALL_LEGS),
+    "CIFAR-100, hard-swish": Case(
+        "MobileNetV3Small", functools.partial(cifar100, (64, 64)), 12, 0.05
+    ),
+    "CIFAR-100, swish": Case(
+        "EfficientNetB0", functools.partial(cifar100, (48, 48)), 8, 0.05
+    ),
+    "scenes of digits": Case("thin_unet", load_masked_data, 200, 0.05, dense=True),
+}
+
+
+def method_of(leg, steps):
+    if leg != "FRSKD":
+        return Supervised()
+    return FRSKD(
+        soft_label_weight=SigmoidRampUp(0, steps, 2.0),
+        feature_weight=SigmoidRampUp(0, steps, 100.0),
+        width=1,
+    )
+
+
+def train(name, leg, path):
+    """Trains a student and writes it to `path`."""
+    case = CASES[name]
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+    data = case.data()
+    steps = case.epochs * data.steps_per_epoch
+    create = build_segmenter if case.dense else build_student
+    student = create(case.student, data.image_shape, data.classes)
+    if leg == "keras.distillation":
+        teacher = keras.models.load_model(path_of(name, "plain"))
+        model = keras.distillation.Distiller(
+            teacher, student, keras.distillation.LogitsDistillation()
+        )
+    else:
+        model = SelfDistillationModel(student, method_of(leg, steps))
+    model.compile(
+        SGDWithL2(
+            learning_rate_schedule("cosine", case.rate, steps), momentum=0.9, l2=5e-4
+        ),
+        keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, ignore_class=data.void
+        ),
+    )
+    model.fit(
+        data.train(),
+        steps_per_epoch=data.steps_per_epoch,
+        epochs=case.epochs,
+        shuffle=False,
+        verbose=2,
+    )
+    with whole(path) as staged:
+        student.save(staged)
+
+
+def path_of(name, leg, suffix=".keras"):
+    slug = "".join(c if c.isalnum() else "_" for c in f"{name}-{leg}")
+    return pathlib.Path(FLAGS.files_dir) / f"{slug}{suffix}"
+
+
+def export(name, leg):
+    """Writes and rates all files of a student; returns facts by kind of file."""
+    student = keras.models.load_model(path_of(name, leg))
+    source = trained.from_data(student, CASES[name].data(), TEST_IMAGES)
+    facts = {}
+    for kind in (*PRECISIONS, "ONNX"):
+        images, _ = source.test
+        if kind == "ONNX":
+            path = path_of(name, leg, ".onnx")
+            report = export_onnx(
+                student, path, source.calibration, preprocess=source.preprocess
+            )
+            score = source.score(predict_onnx(path, images))
+        else:
+            path = path_of(name, leg, f"-{kind}.tflite")
+            report = export_student(
+                student,
+                path,
+                None if kind == "float32" else kind,
+                source.calibration,
+                preprocess=source.preprocess,
+            )
+            score = source.score(predict_tflite(path, images))
+        command = [sys.executable, "-m", "benchmarks.edge_memory", str(path)]
+        memory = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        facts[kind] = report._asdict() | {
+            "score": score,
+            "memory": float(memory.stdout),
+            "path": path.name,
+        }
+    return facts
+
+
+def measured(name, leg):
+    """What is known of a student's files, from disk where it is there."""
+    path = path_of(name, leg, ".json")
+    if not path_of(name, leg).exists():
+        print(f"Training: {name}, {leg}", flush=True)
+        train(name, leg, path_of(name, leg))
+    files = [path_of(name, leg, f"-{kind}.tflite") for kind in PRECISIONS]
+    if not (path.exists() and all(file.exists() for file in files)):
+        reports.write_text(path, json.dumps(export(name, leg), indent=1))
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def add_latencies(name, found):
+    """Times all files of a student, of all legs, in turns; adds rows of milliseconds.
+
+    Args:
+        name: Name of the case.
+        found: Dict from leg to what is known of its files.
+    """
+    entries = [facts for leg in found.values() for facts in leg.values()]
+    for threads in (1, 2):
+        paths = [pathlib.Path(FLAGS.files_dir) / facts["path"] for facts in entries]
+        taken = latency.milliseconds([latency.runner(p, threads) for p in paths])
+        for facts, row in zip(entries, taken, strict=True):
+            facts[f"milliseconds_{threads}"] = row
+    print(f"Timed: {name}", flush=True)
+
+
+def main(_):
+    found = {
+        name: {leg: measured(name, leg) for leg in case.legs}
+        for name, case in CASES.items()
+    }
+    if not FLAGS.latency:
+        return
+    for name, legs in found.items():
+        add_latencies(name, legs)
+    students = {name: case.student for name, case in CASES.items()}
+    edge_report.write(pathlib.Path(FLAGS.output), found, students)
+
+
+if __name__ == "__main__":
+    app.run(main)
