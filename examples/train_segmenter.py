@@ -136,7 +136,11 @@ def ship(student, path, data, masks):
     if inputs.EXPORT.value:
         file = path.with_suffix(".tflite")
         score["bytes"] = export_student(
-            student, file, representative_data=data.test, labels=data.label_names
+            student,
+            file,
+            representative_data=data.test,
+            labels=data.label_names,
+            normalization=(data.mean, data.std),
         ).bytes
     return score, predicted
 

@@ -23,7 +23,7 @@ def commands():
     lines = "\n".join(blocks("bash")).splitlines()
     found = [line for line in lines if line.startswith("python -m examples.")]
     # That of two machines runs in tests/examples/test_train_classifier_again.py.
-    return [line for line in found if "multi_worker" not in line]
+    return [line for line in found if not re.search("multi_worker|export", line)]
 
 
 def test_python_blocks_run_one_after_another(tmp_path, monkeypatch, capsys):
@@ -33,7 +33,8 @@ def test_python_blocks_run_one_after_another(tmp_path, monkeypatch, capsys):
         if "MirroredStrategy" not in block:  # Has a process of its own below.
             exec(compile(block, "README.md", "exec"), names)
     assert (tmp_path / "student.keras").exists()
-    assert (tmp_path / "student.tflite").exists()
+    for name in ("student.tflite", "int8.tflite", "saved_model", "student.onnx"):
+        assert (tmp_path / name).exists(), name
     assert "agreement" in capsys.readouterr().out
     method = names["DeepToShallow"]()
     model = names["SelfDistillationModel"](names["student"], method)
@@ -80,3 +81,25 @@ def test_commands_run(command, tmp_path):
         [sys.executable, *words[1:], *more], check=True, cwd=ROOT, env=environment
     )
     assert (tmp_path / "run" / "student.tflite").exists()
+
+
+@pytest.mark.slow
+def test_commands_that_ship_run_one_after_another(tmp_path):
+    block = next(block for block in blocks("bash") if "export_student" in block)
+    export, classify = block.splitlines()
+    run = re.search(r"--model=(\S+)", export)[1]
+    train = f"python -m examples.train_classifier --fast --noexport --run_dir={run}"
+    Image.fromarray(np.full((40, 30, 3), 99, "uint8")).save(tmp_path / "photo.png")
+    script = f"python {ROOT}/{classify.removeprefix('python ')}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for command in (train, export, script):
+        done = subprocess.run(
+            [sys.executable, *shlex.split(command)[1:]],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+    assert "photo.png:" in done.stdout
+    assert (tmp_path / run / "export" / "model_card.md").exists()

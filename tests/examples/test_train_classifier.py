@@ -24,6 +24,7 @@ def test_a_trial_writes_every_file_and_nothing_else(fast_run):
     folder, _ = fast_run
     assert sorted(entry.name for entry in folder.iterdir()) == [
         "attention.png",
+        "baseline.json",
         "baseline.keras",
         "baseline.tflite",
         "curves.png",
@@ -32,6 +33,7 @@ def test_a_trial_writes_every_file_and_nothing_else(fast_run):
         "reliability.png",
         "result.json",
         "saved_model",
+        "student.json",
         "student.keras",
         "student.tflite",
     ]
@@ -89,6 +91,14 @@ def test_result_scores_the_files_that_were_written(fast_run):
         assert score["bytes"] == (folder / f"{name}.tflite").stat().st_size
         assert score["seconds"] > 0
     assert result["litert"]["accuracy"] == result["scores"]["frskd"]["accuracy"]
+
+
+def test_the_litert_file_says_what_it_takes(fast_run):
+    folder, _ = fast_run
+    about = json.loads((folder / "student.json").read_text())
+    result = json.loads((folder / "result.json").read_text())
+    assert about["labels"] == result["labels"]
+    assert about["normalization"] == {"mean": result["mean"], "std": result["std"]}
 
 
 def test_saved_model_is_the_student(fast_run):
