@@ -23,6 +23,7 @@ EXAMPLES = [
     # before 4.9.10 it fails with such a protobuf.
     "tensorflow>=2.20",
     "tensorflow-datasets>=4.9.10",
+    *ONNX,
     *PLOTS,
 ]
 DEV = [
@@ -34,7 +35,6 @@ DEV = [
     *EXAMPLES,
     *KERAS_HUB,
     *KERAS_CV,
-    *ONNX,
 ]
 
 

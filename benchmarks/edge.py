@@ -23,7 +23,7 @@ from typing import NamedTuple
 import keras
 from absl import app, flags
 
-from benchmarks import edge_report, reports
+from benchmarks import edge_report
 from examples import inputs, latency, trained
 from examples.data import load_data
 from examples.optimizers import SGDWithL2, learning_rate_schedule
@@ -37,7 +37,7 @@ from keras_selfkd import (
     export_onnx,
     export_student,
 )
-from keras_selfkd.files import whole
+from keras_selfkd.files import whole, write_json
 from keras_selfkd.litert import predict_tflite
 from keras_selfkd.onnx_files import predict_onnx
 
@@ -118,8 +118,10 @@ def train(name, leg, path):
     student = create(case.student, data.image_shape, data.classes)
     if leg == "keras.distillation":
         teacher = keras.models.load_model(path_of(name, "plain"))
+        # Its default, the string, takes logits for probabilities (Keras 3.15).
+        loss = keras.losses.KLDivergence()
         model = keras.distillation.Distiller(
-            teacher, student, keras.distillation.LogitsDistillation()
+            teacher, student, keras.distillation.LogitsDistillation(loss=loss)
         )
     else:
         model = SelfDistillationModel(student, method_of(leg, steps))
@@ -143,7 +145,9 @@ def train(name, leg, path):
 
 
 def path_of(name, leg, suffix=".keras"):
-    slug = "".join(c if c.isalnum() else "_" for c in f"{name}-{leg}")
+    case = CASES[name]
+    key = f"{name}-{leg}-{case.student}-{case.epochs}-{case.rate}"
+    slug = "".join(c if c.isalnum() else "_" for c in key)
     return pathlib.Path(FLAGS.files_dir) / f"{slug}{suffix}"
 
 
@@ -186,9 +190,9 @@ def measured(name, leg):
     if not path_of(name, leg).exists():
         print(f"Training: {name}, {leg}", flush=True)
         train(name, leg, path_of(name, leg))
-    files = [path_of(name, leg, f"-{kind}.tflite") for kind in PRECISIONS]
-    if not (path.exists() and all(file.exists() for file in files)):
-        reports.write_text(path, json.dumps(export(name, leg), indent=1))
+    endings = [*(f"-{kind}.tflite" for kind in PRECISIONS), ".onnx", ".json"]
+    if not all(path_of(name, leg, ending).exists() for ending in endings):
+        write_json(path, export(name, leg))
     return json.loads(path.read_text(encoding="utf-8"))
 
 

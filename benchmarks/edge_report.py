@@ -3,6 +3,7 @@
 import numpy as np
 
 from benchmarks import reports
+from examples.latency import summary
 from keras_selfkd.files import whole
 from keras_selfkd.plots import COLORS
 
@@ -30,7 +31,7 @@ def write(path, found, students):
         "## Files\n\n"
         f"Drop: points below float32. Marked with ✗: a drop above {ALLOWED_DROP} "
         f"point, or above {ALLOWED_RATIO:.2f} of the size where float32 has over 1 MB."
-        f"\n\n{file_table(found, students)}\n\n![Size and score]({path.name}.png)\n"
+        f"\n\n{file_table(found, students)}\n\n![Size and latency]({path.name}.png)\n"
     )
     reports.write_text(path.with_suffix(".md"), text)
     draw(found, students, path.with_suffix(".png"))
@@ -39,8 +40,8 @@ def write(path, found, students):
 
 def leg_table(found, students):
     lines = [
-        "| data, student | trained by | score, % | operators | bytes (ratio) "
-        "| 1 thread (ratio) | 2 threads (ratio) | int8, 1 thread (ratio) |",
+        "| data, student | trained by | score, % | operators | bytes; ratio "
+        "| 1 thread; ratio | 2 threads; ratio | int8, 1 thread; ratio |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, legs in found.items():
@@ -55,7 +56,7 @@ def leg_table(found, students):
                 leg,
                 f"{100 * facts['score']:.2f}",
                 "the same" if same else "OTHERS",
-                f"{facts['bytes']:,} ({facts['bytes'] / base['bytes']:.4f})",
+                f"{facts['bytes']:,}; {facts['bytes'] / base['bytes']:.4f}",
                 timed(facts, base, 1),
                 timed(facts, base, 2),
                 timed(files["int8"], plain["int8"], 1),
@@ -66,11 +67,7 @@ def leg_table(found, students):
 
 def timed(facts, base, threads):
     row, other = (np.asarray(f[f"milliseconds_{threads}"]) for f in (facts, base))
-    return f"{summary(row)}, {np.median(row / other):.2f}"
-
-
-def summary(row):
-    return f"{np.median(row):.2f} ({np.percentile(row, 95):.2f})"
+    return f"{summary(row)}; {np.median(row / other):.2f}"
 
 
 def file_table(found, students):
@@ -102,7 +99,7 @@ def file_table(found, students):
 
 
 def draw(found, students, path):
-    """Draws each file of the plainly trained students by latency and drop."""
+    """Draws size and latency of each file of the plainly trained students."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")

@@ -3,9 +3,10 @@
   python examples/classify_image.py student.tflite photo.jpg other.png
 
 needs ai-edge-litert, NumPy and Pillow only. Prints the five likeliest classes of each
-image; for a segmenter it writes photo-mask.png in colours, and prints how much of the
-image each class covers. Names of the classes and the normalization come from the
-.json file that `export_student(..., labels=...)` writes beside student.tflite.
+image; for a segmenter it writes photo.jpg-mask.png in colours, and prints how much of
+the image each class covers. Names of the classes and the normalization come from the
+.json file that `export_student` writes beside student.tflite. Photographs are turned by
+their EXIF data.
 """
 
 import argparse
@@ -26,8 +27,7 @@ class Classifier:
     """
 
     def __init__(self, path):
-        about = pathlib.Path(path).with_suffix(".json")
-        known = json.loads(about.read_text(encoding="utf-8")) if about.exists() else {}
+        known = beside(pathlib.Path(path).with_suffix(".json"))
         self.labels = known.get("labels")
         normalization = known.get("normalization", {"mean": 0.0, "std": 1.0})
         self.mean, self.std = normalization["mean"], normalization["std"]
@@ -56,7 +56,7 @@ class Classifier:
         (entry,) = self.interpreter.get_input_details()
         (result,) = self.interpreter.get_output_details()
         height, width, channels = self.shape
-        image = image.convert("L" if channels == 1 else "RGB")
+        image = in_8_bits(image).convert("L" if channels == 1 else "RGB")
         if self.returns_masks:
             image = image.resize((width, height), Image.Resampling.BILINEAR)
         else:  # The middle of it, as in training.
@@ -71,6 +71,23 @@ class Classifier:
     def name(self, label):
         """Returns the name of a class."""
         return self.labels[label] if self.labels else f"class {label}"
+
+
+def beside(path):
+    """Returns what the `.json` file says, if there is one."""
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON file ({error})") from error
+
+
+def in_8_bits(image):
+    """Returns an image whose pixels go from 0 to 255, as 16-bit ones do not."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image, "int64") // 257).astype("uint8"))
 
 
 def quantized(values, tensor):
@@ -140,15 +157,20 @@ def covered(classifier, mask):
     ]
 
 
-def describe(classifier, path, count):
-    """Returns what to print of an image file; writes its mask, if there is one."""
+def load(path):
+    """Reads an image file, turned as the camera was held."""
     with Image.open(path) as opened:
-        image = ImageOps.exif_transpose(opened)
-        output = classifier(image)
+        opened.load()
+        return ImageOps.exif_transpose(opened)
+
+
+def describe(classifier, image, path, count):
+    """Returns what to print of an image; writes its mask, if there is one."""
+    output = classifier(image)
     if not classifier.returns_masks:
         return likeliest(classifier, output, count)
     mask = mask_of(output)
-    target = path.with_name(f"{path.stem}-mask.png")
+    target = path.with_name(f"{path.name}-mask.png")
     coloured(mask, image.size).save(target)
     return [*covered(classifier, mask), f"in colours: {target}"]
 
@@ -165,15 +187,16 @@ def main(arguments=None):
     try:
         classifier = Classifier(flags.model)
     except ValueError as error:
-        parser.error(f"{flags.model} is no LiteRT file for images: {error}")
+        parser.error(f"cannot use {flags.model}: {error}")
     failed = 0
     for path in flags.images:
         try:
-            lines = describe(classifier, path, flags.top)
-        except OSError as error:  # Pillow's, of files that are no images, too.
+            image = load(path)
+        except (OSError, Image.DecompressionBombError) as error:
             failed += 1
             print(f"{path}: not an image that can be read ({error})", file=sys.stderr)
         else:
+            lines = describe(classifier, image, path, flags.top)
             print("\n  ".join([f"{path}:", *lines]))
     return 1 if failed else 0
 

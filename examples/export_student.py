@@ -32,11 +32,11 @@ from keras_selfkd import export_onnx, export_saved_model, export_student
 from keras_selfkd.deployment import HEADS
 from keras_selfkd.files import write_json
 from keras_selfkd.litert import QUANTIZATIONS, predict_tflite
-from keras_selfkd.onnx_files import predict_onnx
+from keras_selfkd.onnx_files import check_onnx, predict_onnx
 from keras_selfkd.saved_model import predict_saved_model
 
 FORMATS = ("litert", "saved_model", "onnx")
-FLOAT32 = "float32"
+FLOAT32, SAVED_MODEL = "float32", "SavedModel"
 _PRECISIONS = [name or FLOAT32 for name in QUANTIZATIONS]
 
 
@@ -81,17 +81,34 @@ _DATA_LICENSE = flags.DEFINE_string(
 flags.adopt_module_key_flags(inputs)
 
 
-def read():
-    """Returns the `Trained` that the flags name."""
+def check_flags():
+    """Refuses flags that would have no effect, and what needs a missing package."""
+    of_file = [f.name for f in (_IMAGES, _MEAN, _STD) if f.value is not None]
     if _MODEL.value is None:
         raise ValueError("Expected --model=runs/<name> or --model=student.keras")
+    if of_file and pathlib.Path(_MODEL.value).is_dir():
+        raise ValueError(
+            "A run brings images and normalization of its own. Received: "
+            f"--{of_file[0]} beside --model={_MODEL.value}"
+        )
+    if (_MEAN.value is None) != (_STD.value is None):
+        raise ValueError("Expected --mean and --std, or neither of them")
+    if _INPUT_DTYPE.value and not {"int8"} & {*_QUANTIZE.value}:
+        raise ValueError(
+            "Only int8 files take and return integers: add --quantize=int8. Received: "
+            f"--input_dtype={_INPUT_DTYPE.value} for {','.join(_QUANTIZE.value)}"
+        )
+    if "onnx" in _FORMATS.value:
+        check_onnx()
+
+
+def read():
+    """Returns the `Trained` that the flags name."""
     path = pathlib.Path(_MODEL.value)
     if path.is_dir():
         return trained.open_run(path, _TEST_IMAGES.value, sys.argv[1:])
     source = trained.open_file(path, _IMAGES.value, inputs.BAD_IMAGES.value)
-    if _MEAN.value or _STD.value:
-        if not (_MEAN.value and _STD.value):
-            raise ValueError("Expected --mean and --std, or neither of them")
+    if _MEAN.value:
         preprocess = trained.normalization(_MEAN.value, _STD.value)
         source = source._replace(preprocess=preprocess)
     return source
@@ -105,7 +122,7 @@ def planned(folder):
             path = folder / f"student-{precision}.tflite"
             files[f"LiteRT, {precision}"] = path, precision
     if "saved_model" in _FORMATS.value:
-        files["SavedModel"] = folder / "saved_model", FLOAT32
+        files[SAVED_MODEL] = folder / "saved_model", FLOAT32
     if "onnx" in _FORMATS.value:
         files["ONNX"] = folder / "student.onnx", FLOAT32
     return files
@@ -127,8 +144,13 @@ def write(source, path, precision):
         )
     if path.suffix == ".onnx":
         return export_onnx(source.student, path, source.calibration, **settings)
-    encoded = source.student.input_shape[-1] in (1, 3)
-    return export_saved_model(source.student, path, encoded=encoded, **settings)
+    return export_saved_model(
+        source.student,
+        path,
+        encoded=source.student.input_shape[-1] in (1, 3),
+        representative_data=source.calibration,
+        **settings,
+    )
 
 
 def predict(path, images):
@@ -137,7 +159,7 @@ def predict(path, images):
         return predict_tflite(path, images)
     if path.suffix == ".onnx":
         return predict_onnx(path, images)
-    return predict_saved_model(path, images.astype("float32"), 64)
+    return predict_saved_model(path, images, 64)
 
 
 def export(source, folder):
@@ -158,12 +180,13 @@ def export(source, folder):
         if source.test is not None:
             facts["score"] = source.score(predict(path, source.test[0]))
         measured[name] = facts
+        write_json(folder / "export.json", measured)
     return measured
 
 
 def time_files(folder, measured):
     """Adds the median and 95th percentile of milliseconds an image, by threads."""
-    names = [n for n, facts in measured.items() if "." in facts["path"]]
+    names = [name for name in measured if name != SAVED_MODEL]
     for threads in (1, 2):
         paths = [folder / measured[name]["path"] for name in names]
         taken = latency.milliseconds([latency.runner(p, threads) for p in paths])
@@ -197,18 +220,27 @@ def main(argv):
     if argv[1:]:
         sys.exit(f"Expected flags only. Received: {' '.join(argv[1:])}")
     try:
+        check_flags()
         source = read()
         model = pathlib.Path(_MODEL.value)
         beside = model if model.is_dir() else model.parent
         folder = pathlib.Path(_OUTPUT.value or beside / "export")
         measured = export(source, folder)
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, RuntimeError) as error:
         sys.exit(f"export_student: {error}")
     if _BENCHMARK.value:
         time_files(folder, measured)
+        write_json(folder / "export.json", measured)
     rows = table(measured, source.metric)
-    write_json(folder / "export.json", measured)
-    model_card.write(folder / "model_card.md", source, rows, _DATA_LICENSE.value)
+    outputs = {"none": "logits", "softmax": "probabilities", "argmax": "classes"}
+    model_card.write(
+        folder / "model_card.md",
+        source,
+        rows,
+        outputs[_HEAD.value],
+        _INPUT_DTYPE.value,
+        _DATA_LICENSE.value,
+    )
     print(f"\n{aligned(rows)}\n{folder}/: model_card.md, export.json and the files")
 
 

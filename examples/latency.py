@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from keras_selfkd.litert import import_litert
-from keras_selfkd.onnx_files import import_onnx
+from keras_selfkd.onnx_files import dtype_of, import_onnx
 
 WARM_UP = 20
 
@@ -36,7 +36,7 @@ def _onnx_runner(path, threads):
         str(path), options, providers=["CPUExecutionProvider"]
     )
     (entry,) = session.get_inputs()
-    feeds = {entry.name: _image((1, *entry.shape[1:]), "float32")}
+    feeds = {entry.name: _image((1, *entry.shape[1:]), dtype_of(entry))}
     return lambda: session.run(None, feeds)
 
 

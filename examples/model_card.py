@@ -13,17 +13,20 @@ LICENSES = {"digits": _DIGITS, "digit_scenes": f"drawn from {_DIGITS}"}
 UNKNOWN = "not stated: add it with --data_license"
 
 
-def write(path, source, rows, data_license=None):
+def write(path, source, rows, outputs, input_dtype=None, data_license=None):
     """Writes a model card in Markdown.
 
     Args:
         path: Path of the file.
         source: `examples.trained.Trained`.
         rows: List of rows of strings about the exported files, the header first.
+        outputs: What the files return, such as `"logits"`.
+        input_dtype: Integers that int8 files take and return, or `None`.
         data_license: Licence of the data. Defaults to `None`: that of the data sets
             that come with a dependency, else a note that it is not stated.
     """
-    sections = [_title(source), _model(source), _files(source, rows)]
+    files = _files(source, rows, outputs, input_dtype)
+    sections = [_title(source), _model(source), files]
     if source.result:
         sections[2:2] = [_data(source, data_license), _scores(source)]
         sections.append(_recipe(source))
@@ -77,16 +80,22 @@ def _scores(source):
     return "\n".join([*lines, *([f"\n{note}: not a result."] if note else [])])
 
 
-def _files(source, rows):
+def _files(source, rows, outputs, input_dtype):
     header, *rest = (f"| {' | '.join(row)} |" for row in rows)
     rule = "|---" * len(rows[0]) + "|"
     test = "test images" if source.test is not None else "no labelled images"
+    integers = (
+        f" int8 files take and return {input_dtype}, by the scales of their tensors."
+        if input_dtype
+        else ""
+    )
     return "\n".join(
         [
             "## Files",
             "",
-            f"Compared with Keras, and rated on {test}. Milliseconds: the median of "
-            "one image, one thread, on the machine that exported them.",
+            f"They return {outputs}.{integers} Compared with Keras, and rated on "
+            f"{test}. Milliseconds, where measured: the median of one image, one "
+            "thread, on the machine that exported them.",
             "",
             *[header, rule, *rest],
         ]

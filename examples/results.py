@@ -5,7 +5,6 @@ import pathlib
 
 import numpy as np
 
-from keras_selfkd.files import whole
 from keras_selfkd.metrics import ExpectedCalibrationError, confidence_interval
 
 _COLUMNS = (
@@ -145,12 +144,6 @@ def facts(data, student, run):
         "mean": data.mean.tolist(),
         "std": data.std.tolist(),
     }
-
-
-def write_result(path, result):
-    """Writes a result as JSON."""
-    with whole(path) as staged:
-        staged.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def report(folder):

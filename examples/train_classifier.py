@@ -45,7 +45,7 @@ from examples.pictures import draw
 from examples.students import build_student
 from keras_selfkd import SelfDistillationModel, synchronize_batch_norm
 from keras_selfkd.export import export_saved_model, export_student
-from keras_selfkd.files import whole
+from keras_selfkd.files import whole, write_json
 from keras_selfkd.litert import predict_tflite
 
 flags.adopt_module_key_flags(inputs)
@@ -142,7 +142,7 @@ def conclude(trained, data, run):
         result["litert"] = check_litert(
             file, data, labels, logits[methods.METHOD.value]
         )
-    results.write_result(run.path / "result.json", result)
+    write_json(run.path / "result.json", result)
 
 
 def load():

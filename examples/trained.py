@@ -10,9 +10,10 @@ import tensorflow as tf
 from absl import flags
 
 from examples import mask_results, results, train_classifier, train_segmenter
-from examples.image_files import decode_file, find_images
-from keras_selfkd.deployment import load_file
+from examples.image_files import find_images
+from keras_selfkd.deployment import find_student, load_file, single_input
 from keras_selfkd.export import CALIBRATION_IMAGES
+from keras_selfkd.saved_model import file_reader
 
 
 class Trained(NamedTuple):
@@ -80,14 +81,27 @@ def open_run(path, test_images, overrides=()):
             "Expected a finished run, which holds a result.json, or a .keras file. "
             f"Received: --model={path}. Finish a run with --resume."
         )
-    result = json.loads((path / "result.json").read_text())
+    try:
+        result = json.loads((path / "result.json").read_text())
+        flags.FLAGS(["export", f"--flagfile={path / 'flags.cfg'}", *overrides])
+    except (ValueError, flags.Error) as error:
+        raise ValueError(
+            f"Expected a run of this version in --model={path}. Its result.json or "
+            f"flags.cfg cannot be read: {error}"
+        ) from error
     runner = train_segmenter if "void" in result else train_classifier
-    flags.FLAGS(["export", f"--flagfile={path / 'flags.cfg'}", *overrides])
+    data = runner.load()
+    if list(data.label_names) != result["labels"]:
+        raise ValueError(
+            f"The data have other classes than when {path} was trained: "
+            f"{data.label_names}, not {result['labels']}. Name the data of the run "
+            "with --data_dir."
+        )
     student = load_file(path / "student.keras", "--model")
     recipe = (path / "flags.cfg").read_text().split("\n")
     # The student's own normalization, whatever the data are now.
     preprocess = normalization(result["mean"], result["std"])
-    found = from_data(student, runner.load(), test_images)
+    found = from_data(student, data, test_images)
     return found._replace(preprocess=preprocess, result=result, recipe=recipe)
 
 
@@ -137,19 +151,17 @@ def open_file(path, images, bad_images):
     Returns:
         `Trained`, of a student that takes pixel values of 0 to 255.
     """
-    student = load_file(path, "--model")
+    student = find_student(load_file(path, "--model"))
+    shape = tuple(single_input(student).shape[1:])
     if images is None:
         return Trained(student)
+    if len(shape) != 3 or shape[2] not in (1, 3):
+        raise ValueError(
+            "Expected --images for a model that takes images of 1 or 3 channels. "
+            f"Received: --model={path}, which takes {shape}"
+        )
     (files,) = find_images([images], bad_images)
-    height, width, channels = student.input_shape[1:]
-    resize = keras.layers.Resizing(
-        height,
-        width,
-        antialias=True,
-        crop_to_aspect_ratio=len(student.output_shape) == 2,
-    )
     chosen = np.random.default_rng(0).permutation(len(files))[:CALIBRATION_IMAGES]
-    pixels = [resize(decode_file(str(files[i]))) for i in chosen]
-    if channels == 1:
-        pixels = [tf.image.rgb_to_grayscale(image) for image in pixels]
+    read = file_reader(shape, crop=len(student.output_shape) == 2)
+    pixels = [read(tf.io.read_file(str(files[i]))) for i in chosen]
     return Trained(student, calibration=np.round(np.stack(pixels)))

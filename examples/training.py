@@ -112,10 +112,9 @@ def parse(argv):
     try:
         return app.parse_flags_with_usage(argv)
     except UnicodeDecodeError as error:
-        given = [word for word in argv if word.startswith(("--flagfile", "-flagfile"))]
         sys.exit(
             "Expected --flagfile to be text, such as the flags.cfg of an earlier run. "
-            f"Received: {' '.join(given)}. The cause: {error}"
+            f"Received: {' '.join(argv[1:])}. The cause: {error}"
         )
 
 

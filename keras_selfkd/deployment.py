@@ -15,9 +15,11 @@ from keras_selfkd.litert import image_batches
 # What Keras raises for files that are cut off, unknown or forbidden.
 _UNREADABLE = (
     AttributeError,
+    EOFError,
     ImportError,
     KeyError,
     OSError,
+    RuntimeError,  # And NotImplementedError, of unknown kinds of compression.
     TypeError,
     ValueError,
     zipfile.BadZipFile,
@@ -52,8 +54,8 @@ def deployed_model(model_or_student, preprocess=None, head=None):
     """
     if head not in HEADS:
         raise ValueError(f"Expected `head` to be one of {HEADS}. Received: {head!r}")
-    student = _find_student(model_or_student)
-    entry = _single_input(preprocess if _is_functional(preprocess) else student)
+    student = find_student(model_or_student)
+    entry = single_input(preprocess if _is_functional(preprocess) else student)
     images = keras.Input(batch_shape=entry.shape, dtype=entry.dtype, name=entry.name)
     inputs = images if preprocess is None else preprocess(images)
     model = keras.Model(images, student(inputs), name=student.name)
@@ -70,12 +72,14 @@ def deployed_model(model_or_student, preprocess=None, head=None):
 
 
 def _decided(logits, head, size):
-    """Probabilities or classes from logits."""
+    """Probabilities or classes from logits, whatever the global dtype policy is."""
+    exact = {"dtype": "float32"}
     if len(logits.shape) == 4 and logits.shape[1:3] != size:
-        logits = keras.layers.Resizing(*size)(logits)
+        logits = keras.layers.Resizing(*size, **exact)(logits)
     if logits.shape[-1] == 1:  # The second of two logits, whose first is 0.
-        logits = keras.layers.Concatenate()([0.0 * logits, logits])
-    return keras.layers.Softmax()(logits) if head == "softmax" else Argmax()(logits)
+        logits = keras.layers.Concatenate(**exact)([0.0 * logits, logits])
+    decide = keras.layers.Softmax if head == "softmax" else Argmax
+    return decide(**exact)(logits)
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
@@ -179,7 +183,8 @@ def load_file(path, name="the file"):
         ) from error
 
 
-def _find_student(source):
+def find_student(source):
+    """Returns the student in a model, or in the file or folder of one."""
     if isinstance(source, (str, os.PathLike)):
         path = pathlib.Path(source)
         source = load_file(path / "student.keras" if path.is_dir() else path)
@@ -196,7 +201,8 @@ def _is_functional(layer):
     return bool(getattr(layer, "inputs", None))
 
 
-def _single_input(model):
+def single_input(model):
+    """Returns the one input of a model, of known size, or refuses the model."""
     inputs = model.inputs if _is_functional(model) else []
     if len(inputs) != 1 or None in inputs[0].shape[1:]:
         raise ValueError(

@@ -16,8 +16,8 @@ from keras_selfkd.litert import (
     write_tflite,
 )
 from keras_selfkd.onnx_files import (
+    check_onnx,
     count_onnx_operators,
-    import_onnx,
     predict_onnx,
     write_onnx,
 )
@@ -50,7 +50,9 @@ def export_student(
 
     A student that was trained under mixed precision is rebuilt in float32. The file is
     written beside `path`, run with the LiteRT interpreter, compared with Keras, and
-    only then moved into place: an export that fails leaves nothing behind.
+    only then moved into place: an export that fails leaves nothing behind. A `.json`
+    file of the same name says what a device needs to know: labels, normalization, what
+    the outputs are, and shape, dtype and quantization of the input.
 
     Args:
         model_or_student: A `SelfDistillationModel`, a Keras model with one input and
@@ -65,12 +67,11 @@ def export_student(
             `"int8"`, at least 8, the first 64 serve the check; without them the check
             draws images in [0, 1). Defaults to `None`.
         input_dtype: `"uint8"` or `"int8"` for an `"int8"` file that takes and returns
-            integers, `None` for one that takes and returns floats. Defaults to `None`.
+            integers, `round(value / scale) + zero_point` with the scales of its
+            tensors, `None` for one that takes and returns floats. Defaults to `None`.
         preprocess: Layer or model that becomes the first part of the file, for
             instance `keras.layers.Rescaling(1 / 255)`. Defaults to `None`.
-        labels: Names of the classes. They are written to a `.json` file of the same
-            name, with the shape and dtype of the input, the normalization and the
-            head: what `examples/classify_image.py` needs. Defaults to `None`.
+        labels: Names of the classes, for the `.json` file. Defaults to `None`.
         batch_size: Number of images of a call, `None` for any. Defaults to 1.
         head: What becomes of the logits: `"softmax"`, probabilities; `"argmax"`,
             int32 classes; both at the size of the images where the student is a pixel
@@ -85,7 +86,8 @@ def export_student(
     Raises:
         ValueError: For an argument that doesn't fit, or a layer that LiteRT has no
             built-in operator for.
-        RuntimeError: If the file's outputs aren't finite, or not Keras's (float32).
+        RuntimeError: If the file's outputs aren't finite, or not Keras's (float32,
+            float16). Of the others less than 80 % agreement is a warning.
         ImportError: If `ai_edge_litert` is missing.
 
     Example:
@@ -109,9 +111,10 @@ def export_student(
         write_tflite(model, staged, signature, quantize, samples, input_dtype)
         measured = compare(model, checked, predict_tflite(staged, checked), quantize)
         size, operators = staged.stat().st_size, count_operators(staged)
-        if labels is not None:
-            about["input"] = describe_input(staged)
-            write_json(path.with_suffix(".json"), about)
+        about["input"] = describe_input(staged)
+        # Never the new file beside what was said of an older one.
+        path.with_suffix(".json").unlink(missing_ok=True)
+    write_json(path.with_suffix(".json"), about)
     return ExportReport(str(path), size, operators, quantize, **measured)
 
 
@@ -147,8 +150,7 @@ def export_onnx(
     path = pathlib.Path(path)
     if path.suffix != ".onnx":
         raise ValueError(f"Expected `path` to end in .onnx. Received: path={path}")
-    for module in ("onnx", "onnxruntime", "tf2onnx"):
-        import_onnx(module)
+    check_onnx()
     model = deployed_model(model_or_student, preprocess, head)
     signature = input_signature(model, batch_size)
     samples = sample_images(model, representative_data, CHECKED_IMAGES)
@@ -166,6 +168,7 @@ def export_saved_model(
     batch_size=None,
     head=None,
     encoded=False,
+    representative_data=None,
 ):
     """Writes the student as a TensorFlow SavedModel whose `serve` takes images.
 
@@ -182,6 +185,7 @@ def export_saved_model(
             the size of the input; a classifier gets the middle, as much as fits its
             aspect ratio. For a model that takes pixel values of 0 to 255, in 1 or 3
             channels. Defaults to `False`.
+        representative_data: As for `export_student`, for the check. Defaults to `None`.
 
     Returns:
         An `ExportReport`.
@@ -198,7 +202,7 @@ def export_saved_model(
         )
     model = deployed_model(model_or_student, preprocess, head)
     signature = input_signature(model, batch_size)
-    samples = sample_images(model, None, CHECKED_IMAGES)
+    samples = sample_images(model, representative_data, CHECKED_IMAGES)
     if encoded:
         check_encodable(model)
     with whole(path) as staged:
@@ -218,15 +222,15 @@ def _about(model, labels, head, normalization):
     channels = model.input_shape[-1]
     _check_labels(labels, model, head)
     pair = normalization or ([0.0] * channels, [1.0] * channels)
-    mean, std = (np.ravel(values).astype(float).tolist() for values in pair)
-    if not len(mean) == len(std) == channels or not np.all(np.greater(std, 0)):
+    parts = [np.ravel(values).astype(float).tolist() for values in pair]
+    if list(map(len, parts)) != [channels] * 2 or not np.all(np.greater(parts[1], 0)):
         raise ValueError(
             f"Expected `normalization` to be means and deviations of {channels} "
             f"channels. Received: normalization={normalization}"
         )
     return {
-        "labels": labels and list(labels),
-        "normalization": {"mean": mean, "std": std},
+        "labels": None if labels is None else [str(name) for name in labels],
+        "normalization": dict(zip(("mean", "std"), parts, strict=True)),
         "output": head or "logits",
     }
 

@@ -1,5 +1,6 @@
 """What an export wrote, and whether it computes what Keras does."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -7,8 +8,10 @@ import numpy as np
 from keras_selfkd.files import write_json
 from keras_selfkd.litert import in_batches
 
-TOLERANCE = 1e-3  # Of the largest output. Kernels differ by 1e-6, mistakes by 1e-1.
+# Of the largest output. Kernels differ by 1e-6, half precision by 1e-3, mistakes 1e-1.
+TOLERANCE = {None: 1e-3, "float16": 1e-2}
 DISAGREEMENT = 0.01  # Of decisions, where they are all that the file returns.
+LEAST_AGREEMENT = 0.8  # Below it a quantised file gets a warning.
 
 
 class ExportReport(NamedTuple):
@@ -59,7 +62,7 @@ def compare(model, images, actual, quantize=None):
         Dict with the last four entries of an `ExportReport`.
 
     Raises:
-        RuntimeError: If the outputs aren't finite, or not Keras's (float32).
+        RuntimeError: If the outputs aren't finite, or not Keras's (float32, float16).
     """
     expected = in_batches(lambda x: np.asarray(model(x, training=False)), images, 8)
     for source, outputs in {"Keras": expected, "the exported file": actual}.items():
@@ -68,27 +71,37 @@ def compare(model, images, actual, quantize=None):
                 f"Outputs of {source} are NaN or infinite, so the file was not kept. "
                 f"Received: quantize={quantize!r}"
             )
-    difference, found, allowed = _difference(actual, expected)
-    if quantize is None and found > allowed:
+    agreement = float(np.mean(decisions(actual) == decisions(expected)))
+    difference, found, allowed = _difference(actual, expected, quantize)
+    if found > allowed:
         raise RuntimeError(
             "The exported file doesn't compute what Keras does, so it was not kept: "
             f"outputs differ by {found:.3g}, {allowed:.3g} is allowed"
         )
+    if quantize not in TOLERANCE and agreement < LEAST_AGREEMENT:
+        warnings.warn(
+            f"The file decides as Keras does on {agreement:.1%} of {len(images)} "
+            "images. Calibrate it on more images, such as it will get, or try "
+            f"`quantize='float16'`. Received: quantize={quantize!r}",
+            stacklevel=3,
+        )
     return {
         "max_difference": float(difference.max()),
         "mean_difference": float(difference.mean()),
-        "agreement": float(np.mean(decisions(actual) == decisions(expected))),
+        "agreement": agreement,
         "samples": len(images),
     }
 
 
-def _difference(actual, expected):
+def _difference(actual, expected, quantize):
     """Differences, what is judged of them, and how much of that is allowed."""
+    exact = quantize in TOLERANCE
     if expected.dtype.kind in "iu":
         difference = (actual != expected).astype("float32")
-        return difference, difference.mean(), DISAGREEMENT
+        return difference, difference.mean(), DISAGREEMENT if exact else np.inf
     difference = np.abs(actual - expected)
-    return difference, difference.max(), TOLERANCE * np.abs(expected).max()
+    allowed = TOLERANCE[quantize] * np.abs(expected).max() if exact else np.inf
+    return difference, difference.max(), allowed
 
 
 def decisions(outputs):

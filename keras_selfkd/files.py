@@ -13,7 +13,7 @@ def whole(path):
 
     Whatever is at `path` is replaced. If the block raises, it stays as it was and
     nothing of the new one is left. The new one is on the disk before it is moved, so
-    that even after a power cut `path` is one or the other.
+    that even after a power cut a file is one or the other.
 
     Args:
         path: Path of the file or folder; missing parents are created.

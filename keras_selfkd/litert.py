@@ -88,11 +88,19 @@ def predict_tflite(path, images, batch_size=32):
 
 
 def describe_input(path):
-    """Returns shape (-1 stands for any size) and dtype of a LiteRT file's input."""
+    """Returns shape, dtype and quantization of a LiteRT file's input.
+
+    In the shape -1 stands for any size; an input of floats has a scale of 0.
+    """
     interpreter = import_litert("interpreter").Interpreter(model_path=str(path))
     (source,) = interpreter.get_input_details()
-    dtype = np.dtype(source["dtype"]).name
-    return {"shape": source["shape_signature"].tolist(), "dtype": dtype}
+    scale, zero_point = source["quantization"]
+    return {
+        "shape": source["shape_signature"].tolist(),
+        "dtype": np.dtype(source["dtype"]).name,
+        "scale": float(scale),
+        "zero_point": int(zero_point),
+    }
 
 
 def count_operators(path):

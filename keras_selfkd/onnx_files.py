@@ -16,12 +16,22 @@ def write_onnx(model, path, signature):
         model: Functional float32 model with one input and one output.
         path: Path of the file, ending in `.onnx`.
         signature: List of the one `tf.TensorSpec` of the input.
+
+    Raises:
+        ValueError: If a layer needs an operator that ONNX hasn't.
     """
     # Where it cannot drop a transposition it logs a stack trace, and goes on.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     with_batch_size(model, signature).export(
         str(path), format="onnx", verbose=False, input_signature=signature
     )
+    onnx = import_onnx("onnx")
+    for node in onnx.load(str(path)).graph.node:
+        if not onnx.defs.has(node.op_type, node.domain):
+            raise ValueError(
+                f"ONNX has no operator for {node.op_type} (in {node.name}). Replace "
+                "the layer that uses it, or keep it out of the exported model."
+            )
 
 
 def predict_onnx(path, images, batch_size=32):
@@ -46,7 +56,7 @@ def predict_onnx(path, images, batch_size=32):
     (source,) = session.get_inputs()
     fixed, *shape = source.shape
     size = fixed if isinstance(fixed, int) else batch_size
-    dtype = {"tensor(float)": "float32"}.get(source.type, source.type[7:-1])
+    dtype = dtype_of(source)
 
     def run(batch):
         return session.run(None, {source.name: batch.astype(dtype)})[0]
@@ -55,11 +65,23 @@ def predict_onnx(path, images, batch_size=32):
     return np.concatenate([in_batches(run, batch, size) for batch in batches])
 
 
+def dtype_of(entry):
+    """Returns the dtype of a session's input, such as `"float32"`."""
+    name = entry.type.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32"}.get(name, name)
+
+
 def count_onnx_operators(path):
     """Returns how often each operator occurs in an ONNX file: `{name: count}`."""
     graph = import_onnx("onnx").load(str(path)).graph
     counts = collections.Counter(node.op_type for node in graph.node)
     return dict(counts.most_common())
+
+
+def check_onnx():
+    """Raises an `ImportError` unless ONNX files can be written and run here."""
+    for module in ("onnx", "onnxruntime", "tf2onnx"):
+        import_onnx(module)
 
 
 def import_onnx(module):

@@ -30,7 +30,10 @@ def write_saved_model(model, path, signature, encoded):
 def predict_saved_model(path, images, batch_size):
     """Runs a SavedModel on an array of images, in batches of a size that it takes."""
     loaded = tf.saved_model.load(path)  # It owns the variables that serve reads.
-    return in_batches(lambda x: loaded.serve(x).numpy(), images, batch_size)
+    (entry,) = loaded.signatures["serve"].structured_input_signature[1].values()
+    dtype = entry.dtype.as_numpy_dtype
+    run = loaded.serve
+    return in_batches(lambda x: run(x.astype(dtype)).numpy(), images, batch_size)
 
 
 def predict_encoded(path, files, batch_size):
@@ -42,24 +45,42 @@ def predict_encoded(path, files, batch_size):
 
 def decoded(files, model):
     """Images as a model takes them, from a vector of encoded ones."""
-    height, width, channels = model.input_shape[1:]
     dtype = tf.as_dtype(model.inputs[0].dtype)
-    returns_masks = len(model.output_shape) > 2
-    resize = keras.layers.Resizing(
-        height,
-        width,
-        antialias=True,
-        crop_to_aspect_ratio=not returns_masks,
-        dtype="float32",
-    )
+    shape = model.input_shape[1:]
+    read = file_reader(shape, crop=len(model.output_shape) == 2)
 
     def image_of(file):
-        image = tf.io.decode_image(file, channels, expand_animations=False)
-        image = resize(tf.ensure_shape(image, (None, None, channels)))
+        image = read(file)
         return tf.cast(tf.round(image), dtype) if dtype.is_integer else image
 
-    shape = tf.TensorSpec((height, width, channels), dtype)
-    return tf.map_fn(image_of, files, fn_output_signature=shape)
+    return tf.map_fn(image_of, files, fn_output_signature=tf.TensorSpec(shape, dtype))
+
+
+def file_reader(shape, crop):
+    """Builds a function from an encoded image of any kind to pixels of 0 to 255.
+
+    Args:
+        shape: `(height, width, channels)` of the result, of 1 or 3 channels.
+        crop: Whether to cut off what sticks out of the aspect ratio.
+
+    Returns:
+        Function from a string tensor to a float32 tensor of that shape.
+    """
+    height, width, channels = shape
+    resize = keras.layers.Resizing(
+        height, width, antialias=True, crop_to_aspect_ratio=crop, dtype="float32"
+    )
+
+    def read(file):
+        # BMP and GIF files are not decoded to one channel.
+        image = tf.io.decode_image(file, 3, expand_animations=False)
+        image = tf.cast(tf.ensure_shape(image, (None, None, 3)), "float32")
+        image = resize(image)
+        # Luminance as of ITU-R 601, whose weights add up to 1.
+        grey = tf.tensordot(image, [[0.299], [0.587], [0.114]], axes=1)
+        return grey if channels == 1 else image
+
+    return read
 
 
 def check_encodable(model):

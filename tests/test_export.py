@@ -12,7 +12,6 @@ from keras_selfkd.export import export_saved_model, export_student
 from keras_selfkd.litert import describe_input, import_litert, predict_tflite
 
 SHAPE = (12, 20, 1)
-EYE = np.eye(*SHAPE[:2])[None, :, :, None]
 # Bytes of a weight, by `quantize`.
 BYTES = {None: 4, "float16": 2, "dynamic": 1, "int8": 1}
 
@@ -70,7 +69,8 @@ def test_writes_a_file_that_computes_what_keras_does(
     assert report.quantize == quantize
     assert report.samples == 40
     assert report.operators["CONV_2D"] == 2
-    assert [file.name for file in path.parent.iterdir()] == ["student.tflite"]
+    names = sorted(file.name for file in path.parent.iterdir())
+    assert names == ["student.json", "student.tflite"]
 
 
 def test_quantised_weights_are_smaller(path):
@@ -141,15 +141,51 @@ def test_the_head_is_part_of_the_file(student, images, path, quantize, head):
         np.testing.assert_allclose(outputs, expected, atol=0.01 if quantize else 1e-6)
 
 
-def test_files_of_classes_are_compared_by_their_classes(student, path, monkeypatch):
-    def one_in_eight_wrong(path, images):
-        return predict_tflite(path, images) + (np.arange(len(images)) % 8 == 0)
+@pytest.mark.parametrize("head", ["softmax", "argmax"])
+def test_a_head_is_float32_whatever_the_policy(student, images, path, head):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        report = export_student(student, path, head=head)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert report.agreement == 1.0
+    assert predict_tflite(path, images).dtype in ("float32", "int32")
 
-    monkeypatch.setattr(export, "predict_tflite", one_in_eight_wrong)
-    with pytest.raises(RuntimeError, match=r"differ by 0.125, 0.01 is allowed"):
+
+def test_what_was_said_of_an_older_file_is_gone(student, path, monkeypatch):
+    about = path.with_suffix(".json")
+    export_student(student, path, labels=np.arange(5), head="softmax")
+    assert json.loads(about.read_text())["labels"] == ["0", "1", "2", "3", "4"]
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "write_json", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            export_student(student, path)
+    assert not about.exists()
+    export_student(student, path)
+    assert json.loads(about.read_text())["output"] == "logits"
+
+
+def test_an_integer_input_tells_its_scale(student, images, path):
+    export_student(student, path, "int8", images, "uint8")
+    about = json.loads(path.with_suffix(".json").read_text())["input"]
+    assert (about["dtype"], about["zero_point"]) == ("uint8", 0)
+    assert about["scale"] == pytest.approx(images.max() / 255, rel=1e-3)
+
+
+def test_files_of_classes_are_compared_by_their_classes(student, path, monkeypatch):
+    def one_in_four_wrong(path, images):
+        return predict_tflite(path, images) + (np.arange(len(images)) % 4 == 0)
+
+    monkeypatch.setattr(export, "predict_tflite", one_in_four_wrong)
+    with pytest.raises(RuntimeError, match=r"differ by 0.25, 0.01 is allowed"):
         export_student(student, path, head="argmax")
-    report = export_student(student, path, "float16", head="argmax")
-    assert (report.agreement, report.max_difference) == (0.875, 1.0)
+    with pytest.warns(UserWarning, match=r"decides as Keras does on 75.0% of 64"):
+        report = export_student(student, path, "dynamic", head="argmax")
+    assert (report.agreement, report.max_difference) == (0.75, 1.0)
 
 
 def test_a_head_enlarges_masks_to_the_images(path):
@@ -228,7 +264,12 @@ def test_takes_a_keras_file_and_writes_labels_beside(student, tmp_path, images):
         "labels": ["a", "b", "c", "d", "e"],
         "normalization": {"mean": [0.0], "std": [1.0]},
         "output": "logits",
-        "input": {"shape": [1, *SHAPE], "dtype": "float32"},
+        "input": {
+            "shape": [1, *SHAPE],
+            "dtype": "float32",
+            "scale": 0.0,
+            "zero_point": 0,
+        },
     }
 
 
@@ -283,6 +324,7 @@ def test_a_student_trained_on_several_replicas_runs_on_one(two_replicas, images,
         ({"head": "argmax", "labels": ["a"]}, "each of the 5 classes"),
         ({"normalization": ([0.0, 0.0], [1.0, 1.0])}, "deviations of 1 channels"),
         ({"normalization": ([0.0], [0.0])}, "means and deviations"),
+        ({"normalization": ([0.0],)}, "means and deviations"),
     ],
 )
 def test_refuses_before_it_converts(student, tmp_path, monkeypatch, arguments, message):
@@ -327,8 +369,14 @@ def test_a_student_whose_outputs_are_not_finite_is_refused(path):
 
 
 def test_a_quantised_file_must_be_finite_but_not_equal(student, path, monkeypatch):
-    monkeypatch.setattr(export, "predict_tflite", lambda *_: np.ones((64, 5)))
-    assert export_student(student, path, "float16").max_difference > 0.1
+    def negative(path, images):
+        return -predict_tflite(path, images)
+
+    monkeypatch.setattr(export, "predict_tflite", negative)
+    with pytest.warns(UserWarning, match="Calibrate it on more images"):
+        assert export_student(student, path, "dynamic").max_difference > 0.1
+    with pytest.raises(RuntimeError, match="doesn't compute what Keras does"):
+        export_student(student, path, "float16")
     monkeypatch.setattr(export, "predict_tflite", lambda *_: np.full((64, 5), np.inf))
     with pytest.raises(RuntimeError, match="Outputs of the exported file are NaN"):
         export_student(student, path, "float16")

@@ -67,10 +67,11 @@ def test_takes_images_of_integers_in_the_units_of_the_model(model, tmp_path):
 
 def test_describes_the_input_and_counts_the_operators(model, images, tmp_path):
     path = write(model, tmp_path / "model.tflite")
-    assert describe_input(path) == {"shape": [-1, 4, 6, 1], "dtype": "float32"}
+    floats = {"dtype": "float32", "scale": 0.0, "zero_point": 0}
+    assert describe_input(path) == {"shape": [-1, 4, 6, 1], **floats}
     assert count_operators(path) == {"CONV_2D": 1}
     write(model, path, 1, quantize="int8", images=images)
-    assert describe_input(path) == {"shape": [1, 4, 6, 1], "dtype": "float32"}
+    assert describe_input(path) == {"shape": [1, 4, 6, 1], **floats}
     assert count_operators(path) == {"QUANTIZE": 1, "CONV_2D": 1, "DEQUANTIZE": 1}
 
 

@@ -3,6 +3,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_selfkd import export, export_onnx
 from keras_selfkd.onnx_files import count_onnx_operators, predict_onnx
@@ -80,6 +81,20 @@ def test_a_file_that_computes_something_else_is_not_kept(
         export, "predict_onnx", lambda *args: 1.01 * predict_onnx(*args)
     )
     with pytest.raises(RuntimeError, match="doesn't compute what Keras does"):
+        export_onnx(student, tmp_path / "student.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@keras.saving.register_keras_serializable(package="test_onnx_files")
+class Odd(keras.layers.Layer):
+    def call(self, inputs):
+        return tf.math.igamma(tf.ones_like(inputs), tf.abs(inputs))
+
+
+def test_error_operator_that_onnx_has_not(tmp_path):
+    inputs = keras.Input(SHAPE)
+    student = keras.Model(inputs, keras.layers.Flatten()(Odd(name="odd")(inputs)))
+    with pytest.raises(ValueError, match=r"no operator for Igamma \(in .*odd"):
         export_onnx(student, tmp_path / "student.onnx")
     assert not list(tmp_path.iterdir())
 

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from keras_selfkd import export_saved_model, saved_model
 from tests.test_export import SHAPE, build_student
@@ -55,6 +56,25 @@ def test_an_interrupted_saved_model_leaves_the_last_one(
     loaded = tf.saved_model.load(path)
     assert loaded.serve(images).shape == (40, 5)
     assert [file.name for file in tmp_path.iterdir()] == ["saved_model"]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("suffix", ["png", "bmp", "gif", "jpg"])
+def test_every_kind_of_encoded_image_is_served(tmp_path, channels, suffix):
+    layers = [keras.Input((4, 6, channels)), keras.layers.Flatten()]
+    mean = keras.Sequential([*layers, keras.layers.Dense(1, kernel_initializer="ones")])
+    export_saved_model(mean, tmp_path / "m", encoded=True)
+    picture = tmp_path / f"picture.{suffix}"
+    Image.new("RGB", (6, 4), (10, 200, 90)).save(picture, quality=100)
+    outputs = tf.saved_model.load(tmp_path / "m").signatures["serve_encoded"]
+    (pixels,) = outputs(tf.constant([picture.read_bytes()])).values()
+    expected = 0.299 * 10 + 0.587 * 200 + 0.114 * 90 if channels == 1 else 300
+    np.testing.assert_allclose(pixels, [[24 * expected]], rtol=0.03)
+
+
+def test_it_is_checked_on_the_images_that_are_given(student, images, tmp_path):
+    report = export_saved_model(student, tmp_path / "m", representative_data=images)
+    assert report.samples == 40
 
 
 @pytest.mark.parametrize("batch_size", [None, 3])

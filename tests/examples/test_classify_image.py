@@ -116,7 +116,7 @@ def test_writes_a_mask_as_large_as_the_picture(tmp_path, capsys, head):
     assert classify_image.main([str(file), str(path)]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [line[-1] for line in lines[1:3]] == ["dark", "bright"]
-    mask = np.array(Image.open(tmp_path / "photo-mask.png"))
+    mask = np.array(Image.open(tmp_path / "photo.png-mask.png"))
     assert mask.shape == (12, 18, 3)
     assert np.all(mask[:, :8] == mask[0, 0])
     assert np.all(mask[:, 10:] == mask[0, -1])
@@ -140,7 +140,7 @@ def test_error_model(tmp_path, capsys, content):
         (tmp_path / "s.tflite").write_text(content)
     with pytest.raises(SystemExit):
         classify_image.main([str(tmp_path / "s.tflite"), "photo.png"])
-    assert "s.tflite is no " in capsys.readouterr().err
+    assert "s.tflite" in capsys.readouterr().err
 
 
 def test_error_file_that_takes_no_images(tmp_path, capsys):
@@ -151,8 +151,31 @@ def test_error_file_that_takes_no_images(tmp_path, capsys):
     assert "1 or 3 channels" in capsys.readouterr().err
 
 
-def test_the_json_is_all_it_reads(tmp_path):
+def test_the_json_says_what_the_file_returns(tmp_path, capsys):
     file = tmp_path / "student.tflite"
-    export_student(classifier(), file, labels=LABELS)
-    about = json.loads(file.with_suffix(".json").read_text())
-    assert {*about} == {"labels", "normalization", "output", "input"}
+    export_student(classifier(), file, head="softmax")
+    path = picture(tmp_path / "photo.png")
+    classify_image.main([str(file), str(path)])
+    z = np.array([0, 200 * 12, 200 * 6]) / 64
+    share = 1 / np.exp(z - z[1]).sum()
+    line = capsys.readouterr().out.splitlines()[1]
+    assert float(line.split()[0]) == pytest.approx(100 * share, abs=0.5)
+    about = file.with_suffix(".json")
+    about.write_text(json.dumps({"output": "softmax", "labels": LABELS}))
+    classify_image.main([str(file), str(path)])
+    assert capsys.readouterr().out.splitlines()[1].split()[-1] == "right"
+    about.write_text("{")
+    with pytest.raises(SystemExit):
+        classify_image.main([str(file), str(path)])
+    assert "student.json is no JSON file" in capsys.readouterr().err
+
+
+def test_16_bit_pixels_are_scaled(tmp_path):
+    export_student(classifier(), tmp_path / "s.tflite")
+    pixels = np.zeros((4, 6), "uint16")
+    pixels[:, 3:] = 200 * 257
+    Image.fromarray(pixels).save(tmp_path / "deep.png")
+    outputs = classify_image.Classifier(tmp_path / "s.tflite")(
+        classify_image.load(tmp_path / "deep.png")
+    )
+    np.testing.assert_allclose(outputs, np.array([0, 200 * 12, 200 * 6]) / 64)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from examples import export_student, trained
 from examples.mask_results import score_masks
+from keras_selfkd import SelfDistillationModel, Supervised
 from keras_selfkd.litert import describe_input, predict_tflite
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -172,6 +173,8 @@ def test_a_file_is_calibrated_on_a_folder_of_images(tmp_path, options):
         (["--model=."], "Expected a finished run"),
         (["--model=run", "--dataset=folder", "--data_dir=no"], "data_dir.*no"),
         (["--model=run/student.keras", "--mean=1"], "--mean and --std, or neither"),
+        (["--model=run", "--mean=1", "--std=1"], "of its own. Received: --mean"),
+        (["--model=run", "--quantize=dynamic", "--input_dtype=int8"], "add --quantize"),
         (["--model=run/student.keras", "--quantize=int8"], "pass some of the training"),
         (["--model=run/student.keras", "--images=run"], "Expected images only"),
     ],
@@ -182,6 +185,48 @@ def test_a_mistake_ends_in_one_line(tmp_path, monkeypatch, arguments, message):
     with pytest.raises(SystemExit, match=message):
         export(*arguments)
     assert not (tmp_path / "run" / "export").exists()
+
+
+def test_error_data_that_have_other_classes_now(tmp_path):
+    run, _ = finished_run(tmp_path / "run", labels=[*NAMES[1:], "0"])
+    with pytest.raises(SystemExit, match="other classes than when"):
+        export(f"--model={run}")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("flags.cfg", None),
+        ("flags.cfg", "--flag_of_another_version=1"),
+        ("result.json", "{"),
+    ],
+)
+def test_error_run_of_another_version(tmp_path, file, content):
+    run, _ = finished_run(tmp_path / "run")
+    (run / file).unlink()
+    if content:
+        (run / file).write_text(content)
+    with pytest.raises(SystemExit, match=r"Expected a run of this version.*cannot be"):
+        export(f"--model={run}")
+
+
+def test_the_student_of_a_training_model_is_exported(tmp_path):
+    _, student = finished_run(tmp_path / "run")
+    model = SelfDistillationModel(student, Supervised())
+    model.save(tmp_path / "model.keras")
+    options = ["--formats=litert", "--quantize=float32"]
+    export(f"--model={tmp_path / 'model.keras'}", *options)
+    images = np.ones((1, 32, 32, 1), "float32")
+    outputs = predict_tflite(tmp_path / "export" / "student-float32.tflite", images)
+    np.testing.assert_allclose(outputs, student(images), atol=1e-5)
+
+
+def test_error_missing_onnx_is_said_first(tmp_path, monkeypatch):
+    run, _ = finished_run(tmp_path / "run")
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(SystemExit, match=r"pip install keras_selfkd\[onnx\]"):
+        export(f"--model={run}")
+    assert not (run / "export").exists()
 
 
 @pytest.mark.parametrize("flag", ["--quantize=int4", "--formats=litert,coreml"])
@@ -224,5 +269,5 @@ def test_files_run_where_there_is_no_tensorflow(tmp_path):
         assert done.returncode == 0, done.stderr
         assert "digit.png:" in done.stdout
         assert "%  " in done.stdout
-    with Image.open(tmp_path / "digit-mask.png") as mask:
+    with Image.open(tmp_path / "digit.png-mask.png") as mask:
         assert mask.size == (48, 64)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from examples import results
+from keras_selfkd.files import write_json
 
 LOGITS = np.log(np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]]))
 
@@ -77,7 +78,7 @@ def test_report_reads_what_was_written(tmp_path):
         "scores": scores(),
         "litert": {"accuracy": 0.5, "agreeing": 1297, "images": 1300},
     }
-    results.write_result(tmp_path / "result.json", result)
+    write_json(tmp_path / "result.json", result)
     report = results.report(tmp_path)
     assert "\nFAST: this shows that it runs, not how well.\n" in report
     assert results.table(scores()) in report
@@ -88,5 +89,5 @@ def test_report_reads_what_was_written(tmp_path):
 
 def test_report_of_one_method_compares_nothing(tmp_path):
     result = {"note": "", "scores": {"supervised": scores()["supervised"]}}
-    results.write_result(tmp_path / "result.json", result)
+    write_json(tmp_path / "result.json", result)
     assert "points" not in results.report(tmp_path)
