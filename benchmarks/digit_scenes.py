@@ -1,8 +1,8 @@
 """The segmentation demo over seeds: `python -m benchmarks.digit_scenes`.
 
-Runs `python -m examples.train_segmenter` with each seed, and writes both methods' scores
-on the test scenes to benchmarks/digit_scenes.md. The runs stay in --runs, so that it
-goes on where it was. About 3 minutes a seed on 2 CPU cores.
+Runs `python -m examples.train_segmenter` with each seed, and writes what both methods
+score on the test scenes to benchmarks/digit_scenes.md. The runs stay in --runs, so that
+it goes on where it was. About 3 minutes a seed on 2 CPU cores.
 """
 
 import json
