@@ -215,7 +215,7 @@ def single_input(model):
 
 def _in_float32(model):
     """Returns the model itself, or a float32 copy where a layer computes in less."""
-    layers = list(_all_layers(model))
+    layers = list(all_layers(model))
     if not any(layer.compute_dtype in LOW_PRECISION for layer in layers):
         return model
     config = _float32_config(keras.saving.serialize_keras_object(model))
@@ -225,7 +225,7 @@ def _in_float32(model):
         config, custom_objects={c.__name__: c for c in own}, safe_mode=False
     )
     copy.set_weights(model.get_weights())
-    for layer in _all_layers(copy):
+    for layer in all_layers(copy):
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()  # It computes with constants made of its weights.
     return copy
@@ -242,6 +242,7 @@ def _float32_config(config):
     return "float32" if is_low else config
 
 
-def _all_layers(model):
-    nested = (_all_layers(x) for x in model.layers if isinstance(x, keras.Model))
+def all_layers(model):
+    """Returns an iterator over a model's layers and those of the models in it."""
+    nested = (all_layers(x) for x in model.layers if isinstance(x, keras.Model))
     return itertools.chain(model.layers, *nested)

@@ -1,11 +1,14 @@
 """ONNX files: converting a model to one, running it, reading what is in it."""
 
 import collections
+import contextlib
 import importlib
 import logging
 
+import keras
 import numpy as np
 
+from keras_selfkd.deployment import all_layers
 from keras_selfkd.litert import image_batches, in_batches, with_batch_size
 
 
@@ -22,16 +25,46 @@ def write_onnx(model, path, signature):
     """
     # Where it cannot drop a transposition it logs a stack trace, and goes on.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
-    with_batch_size(model, signature).export(
-        str(path), format="onnx", verbose=False, input_signature=signature
-    )
+    with constant_normalizations(model):
+        with_batch_size(model, signature).export(
+            str(path), format="onnx", verbose=False, input_signature=signature
+        )
     onnx = import_onnx("onnx")
-    for node in onnx.load(str(path)).graph.node:
+    graph = onnx.load(str(path)).graph
+    if len(graph.input) != 1:
+        names = [entry.name for entry in graph.input[1:]]
+        raise ValueError(
+            "A layer of the student computes with a tensor that is no weight, and "
+            "which ONNX would take as an input. Make it a weight or a NumPy array. "
+            f"Received: further inputs {names}"
+        )
+    for node in graph.node:
         if not onnx.defs.has(node.op_type, node.domain):
             raise ValueError(
                 f"ONNX has no operator for {node.op_type} (in {node.name}). Replace "
                 "the layer that uses it, or keep it out of the exported model."
             )
+
+
+@contextlib.contextmanager
+def constant_normalizations(model):
+    """Has a model's Normalization layers compute with arrays for a while.
+
+    Their tensors, which are no weights, would become inputs of an ONNX file.
+    """
+    layers = [
+        layer
+        for layer in all_layers(model)
+        if isinstance(layer, keras.layers.Normalization)
+    ]
+    kept = [(layer.mean, layer.variance) for layer in layers]
+    for layer, (mean, variance) in zip(layers, kept, strict=True):
+        layer.mean, layer.variance = np.array(mean), np.array(variance)
+    try:
+        yield
+    finally:
+        for layer, tensors in zip(layers, kept, strict=True):
+            layer.mean, layer.variance = tensors
 
 
 def predict_onnx(path, images, batch_size=32):

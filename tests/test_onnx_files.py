@@ -63,6 +63,40 @@ def test_scalars_beside_convolutions_are_no_trouble(
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_normalization_is_part_of_the_file(tmp_path, images, nested):
+    adapted = keras.layers.Normalization()
+    adapted.adapt(images)
+    given = keras.layers.Normalization(mean=1.0, variance=4.0)
+    layers = [adapted, given, keras.layers.Flatten(), keras.layers.Dense(2)]
+    student = keras.Sequential([keras.Input(SHAPE), *layers])
+    if nested:
+        student = keras.Sequential([keras.Input(SHAPE), student])
+    expected = student.predict(images, verbose=0)
+    assert export_onnx(student, tmp_path / "m.onnx", images).agreement == 1.0
+    outputs = predict_onnx(tmp_path / "m.onnx", images)
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
+    assert tf.is_tensor(adapted.mean)  # As it was.
+
+
+@keras.saving.register_keras_serializable(package="test_onnx_files")
+class Shifted(keras.layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.shift = tf.constant([1.0])
+
+    def call(self, inputs):
+        return inputs + self.shift
+
+
+def test_error_a_tensor_that_is_no_weight(tmp_path):
+    inputs = keras.Input(SHAPE)
+    student = keras.Model(inputs, keras.layers.Flatten()(Shifted()(inputs)))
+    with pytest.raises(ValueError, match="Make it a weight or a NumPy array"):
+        export_onnx(student, tmp_path / "student.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_model_that_takes_bytes(tmp_path):
     inputs = keras.Input(SHAPE, dtype="uint8")
     x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
