@@ -8,6 +8,7 @@ from keras_selfkd.deployment import deployed_model, input_signature, sample_imag
 from keras_selfkd.export_report import ExportReport, compare
 from keras_selfkd.files import whole, write_json
 from keras_selfkd.litert import (
+    CALIBRATED,
     QUANTIZATIONS,
     count_operators,
     describe_input,
@@ -60,12 +61,14 @@ def export_student(
             folder with a `student.keras`.
         path: Path of the `.tflite` file; an existing one is replaced.
         quantize: `None` (all float32), `"float16"` (weights), `"dynamic"` (weights
-            int8, activations float32) or `"int8"` (both int8). Defaults to `None`.
+            int8, activations float32), `"int8"` (both int8) or, for students that lose
+            accuracy by it, `"int16x8"` (weights int8, activations int16, slow).
+            Defaults to `None`.
         representative_data: Images as the file will get them: an array `(images,
             height, width, channels)` or an iterable of batches of images or `(images,
             labels)`, such as a shuffled `tf.data.Dataset`. The first 256 calibrate
-            `"int8"`, at least 8, the first 64 serve the check; without them the check
-            draws images in [0, 1). Defaults to `None`.
+            `"int8"` and `"int16x8"`, at least 8, the first 64 serve the check; without
+            them the check draws images in [0, 1). Defaults to `None`.
         input_dtype: `"uint8"` or `"int8"` for an `"int8"` file that takes and returns
             integers, `round(value / scale) + zero_point` with the scales of its
             tensors, `None` for one that takes and returns floats. Defaults to `None`.
@@ -243,10 +246,10 @@ def _check_arguments(path, quantize, representative_data, input_dtype):
             f"Expected `quantize` to be one of {QUANTIZATIONS}. "
             f"Received: quantize={quantize!r}"
         )
-    if quantize == "int8" and representative_data is None:
+    if quantize in CALIBRATED and representative_data is None:
         raise ValueError(
-            "`quantize='int8'` is calibrated on images: pass some of the training "
-            "images as `representative_data`. Received: representative_data=None"
+            f"`quantize={quantize!r}` is calibrated on images: pass some of the training"
+            " images as `representative_data`. Received: representative_data=None"
         )
     if input_dtype not in (None, "uint8", "int8"):
         raise ValueError(
@@ -261,9 +264,9 @@ def _check_arguments(path, quantize, representative_data, input_dtype):
 
 
 def _check_calibration(quantize, samples):
-    if quantize == "int8" and len(samples) < LEAST_IMAGES:
+    if quantize in CALIBRATED and len(samples) < LEAST_IMAGES:
         raise ValueError(
-            f"Expected at least {LEAST_IMAGES} images to calibrate `quantize='int8'`, "
+            f"Expected at least {LEAST_IMAGES} images to calibrate, "
             "better a few hundred, from all classes. Received: representative_data of "
             f"{len(samples)} images"
         )

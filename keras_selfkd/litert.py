@@ -9,7 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-QUANTIZATIONS = (None, "float16", "dynamic", "int8")
+QUANTIZATIONS = (None, "float16", "dynamic", "int8", "int16x8")
+CALIBRATED = ("int8", "int16x8")
 
 
 def write_tflite(model, path, signature, quantize=None, images=None, dtype=None):
@@ -19,8 +20,9 @@ def write_tflite(model, path, signature, quantize=None, images=None, dtype=None)
         model: Functional float32 model with one input and one output.
         path: Path of the file, ending in `.tflite`.
         signature: List of the one `tf.TensorSpec` of the input.
-        quantize: `None`, `"float16"`, `"dynamic"` or `"int8"`. Defaults to `None`.
-        images: Array of images that calibrate `"int8"`. Defaults to `None`.
+        quantize: One of `QUANTIZATIONS`. Defaults to `None`.
+        images: Array of images that calibrate `"int8"` and `"int16x8"`. Defaults to
+            `None`.
         dtype: `"uint8"` or `"int8"` for the input and output of an `"int8"` file,
             `None` for float32. Defaults to `None`.
 
@@ -29,7 +31,7 @@ def write_tflite(model, path, signature, quantize=None, images=None, dtype=None)
     """
     returns_classes = "int" in model.outputs[0].dtype
     options = _converter_options(quantize, dtype, returns_classes)
-    if quantize == "int8":
+    if quantize in CALIBRATED:
         options["representative_dataset"] = lambda: (
             [batch] for batch in whole_batches(images, signature[0].shape[0] or 1)
         )
@@ -186,14 +188,17 @@ def _check_images(images, shape):
 
 
 def _converter_options(quantize, dtype, returns_classes):
-    target = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
+    kinds = tf.lite.OpsSet
+    operators = {
+        "int8": kinds.TFLITE_BUILTINS_INT8,
+        "int16x8": kinds.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+    }
+    target = {"supported_ops": [operators.get(quantize, kinds.TFLITE_BUILTINS)]}
     options = {"target_spec": target}
     if quantize is not None:
         options["optimizations"] = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":
         target["supported_types"] = [tf.float16]
-    if quantize == "int8":
-        target["supported_ops"] = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     if dtype is not None:
         options["inference_input_type"] = tf.as_dtype(dtype)
         if not returns_classes:

@@ -51,6 +51,7 @@ def path(tmp_path):
         ("int8", 1),
         ("int8", None),
         ("int8", 3),
+        ("int16x8", 1),
     ],
 )
 def test_writes_a_file_that_computes_what_keras_does(
@@ -306,6 +307,7 @@ def test_a_student_trained_on_several_replicas_runs_on_one(two_replicas, images,
         ({"path": "student.onnx"}, r"end in .tflite. Received: path=student.onnx"),
         ({"quantize": "int4"}, r"'float16', 'dynamic', 'int8'.*quantize='int4'"),
         ({"quantize": "int8"}, "pass some of the training images"),
+        ({"quantize": "int16x8"}, "'int16x8'. is calibrated on images"),
         ({"input_dtype": "uint8"}, "Only a file with `quantize='int8'`"),
         ({"input_dtype": "int16"}, "input_dtype='int16'"),
         ({"batch_size": 0}, "batch_size=0"),
