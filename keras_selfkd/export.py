@@ -248,8 +248,8 @@ def _check_arguments(path, quantize, representative_data, input_dtype):
         )
     if quantize in CALIBRATED and representative_data is None:
         raise ValueError(
-            f"`quantize={quantize!r}` is calibrated on images: pass some of the training"
-            " images as `representative_data`. Received: representative_data=None"
+            f"`quantize={quantize!r}` is calibrated on images: pass some of the "
+            "training images as `representative_data`. Received: none"
         )
     if input_dtype not in (None, "uint8", "int8"):
         raise ValueError(
