@@ -173,7 +173,8 @@ def export(name, leg):
         )
         score = source.score(predict_tflite(path, source.test[0]))
         facts[kind] = known(report, path, score)
-    if facts["float32"]["score"] - facts["int8"]["score"] > edge_report.ALLOWED_DROP:
+    drop = 100 * (facts["float32"]["score"] - facts["int8"]["score"])
+    if drop > edge_report.ALLOWED_DROP:
         for precision, count in (("int8", 32), ("int8", 128), ("int16x8", 256)):
             path = path_of(name, leg, f"-{precision}-{count}.tflite")
             images = source.calibration[:count]
