@@ -161,35 +161,34 @@ def export(name, leg):
     """Writes and rates all files of a student; returns facts by kind of file."""
     student = keras.models.load_model(path_of(name, leg))
     source = trained.from_data(student, CASES[name].data(), TEST_IMAGES)
-    facts = {}
-    for kind in PRECISIONS:
-        path = path_of(name, leg, f"-{kind}.tflite")
-        report = export_student(
-            student,
-            path,
-            None if kind == "float32" else kind,
-            source.calibration,
-            preprocess=source.preprocess,
-        )
-        score = source.score(predict_tflite(path, source.test[0]))
-        facts[kind] = known(report, path, score)
+    facts = {
+        kind: litert(source, path_of(name, leg, f"-{kind}.tflite"), kind)
+        for kind in PRECISIONS
+    }
     drop = 100 * (facts["float32"]["score"] - facts["int8"]["score"])
     if drop > edge_report.ALLOWED_DROP:
         for precision, count in (("int8", 32), ("int8", 128), ("int16x8", 256)):
             path = path_of(name, leg, f"-{precision}-{count}.tflite")
-            images = source.calibration[:count]
-            report = export_student(
-                student, path, precision, images, preprocess=source.preprocess
-            )
-            score = source.score(predict_tflite(path, source.test[0]))
             kind = f"{precision}, calibrated on {count}"
-            facts[kind] = known(report, path, score)
+            facts[kind] = litert(source, path, precision, count)
     path = path_of(name, leg, ".onnx")
     report = export_onnx(
         student, path, source.calibration, preprocess=source.preprocess
     )
     score = source.score(predict_onnx(path, source.test[0]))
     return facts | {"ONNX": known(report, path, score)}
+
+
+def litert(source, path, precision, count=None):
+    """Writes and rates a LiteRT file, calibrated on the first `count` images."""
+    report = export_student(
+        source.student,
+        path,
+        None if precision == "float32" else precision,
+        source.calibration[:count],
+        preprocess=source.preprocess,
+    )
+    return known(report, path, source.score(predict_tflite(path, source.test[0])))
 
 
 def known(report, path, score):
