@@ -2,12 +2,13 @@
 
     python -m benchmarks.step_time
 
-trains plain Keras models and every method on the same batch, in one process and in
-turns (A B A B), and prints each one's seconds a step as a multiple of plain `fit`'s in
-the same turn. Beside it stands the ratio of multiply-adds, counted from the graphs:
-what a step must cost at least. Peak memory and the time to the first step (tracing
-included) are those of a fresh process for each. Writes benchmarks/step_time.md. Takes
-about 20 minutes on 2 CPU cores; nothing else may run beside it.
+trains plain Keras models, every method and Keras's own distillation on the same batch,
+in one process and in turns (A B A B), and prints each one's seconds a step as a
+multiple of plain `fit`'s in the same turn. Beside it stands the ratio of multiply-adds,
+counted from the graphs: what a step must cost at least. Peak memory and the time to the
+first step (building and tracing included) are those of fresh processes. Writes
+benchmarks/step_time.md and .png, after every student. About 45 minutes on 2 CPU cores;
+nothing else may run beside it. Where there is a GPU it runs there, unchanged.
 """
 
 import pathlib
@@ -15,94 +16,142 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from benchmarks import reports
-from benchmarks.clock import seconds
+from benchmarks import step_time_report
+from benchmarks.clock import Clock, in_turns, seconds
 from benchmarks.student_table import multiply_adds
-from examples.students import build_student
-from keras_selfkd import FRSKD, FRSKD_SLA, MixSKD, SelfDistillationModel, Supervised
+from examples.students import build_segmenter, build_student
+from keras_selfkd import (
+    FRSKD,
+    FRSKD_SLA,
+    NFD,
+    MixSKD,
+    SelfDistillationModel,
+    Supervised,
+)
 from keras_selfkd.graph import has_graph
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("students", ["resnet18:32", "MobileNetV2:96"], "name:size in pixels.")
-flags.DEFINE_integer("batch_size", 64, "Images of a step.", lower_bound=1)
-flags.DEFINE_integer("rounds", 5, "Turns of all legs.", lower_bound=1)
-flags.DEFINE_integer("steps", 3, "Steps of each leg in a turn.", lower_bound=1)
-flags.DEFINE_string("output", "benchmarks/step_time.md", "The table.")
+flags.DEFINE_list("students", None, "Names, by default all of STUDENTS.")
+flags.DEFINE_list("legs", None, "Names of the legs beside plain, by default all.")
+flags.DEFINE_integer("rounds", 7, "Turns of all legs.", lower_bound=1)
+flags.DEFINE_integer("steps", 6, "Steps of each leg in a turn.", lower_bound=1)
+flags.DEFINE_integer("starts", 3, "Fresh processes of each leg.", lower_bound=1)
+flags.DEFINE_string("output", "benchmarks/step_time", "Table and picture, no suffix.")
 flags.DEFINE_string("alone", None, "A leg to start in this process, for its memory.")
 
-CLASSES = 100
+# Name: (height, width), images of a step, classes, arguments of FRSKD and its kin.
+STUDENTS = {
+    "resnet18": ((32, 32), 64, 100, {}),
+    "wide_resnet16_2": ((32, 32), 64, 100, {}),
+    # Wide last maps want a narrow self-teacher: README, "Supported students".
+    "MobileNetV2": ((96, 96), 64, 100, {"channels": 64}),
+    "thin_unet": ((180, 240), 8, 11, {}),
+}
 PLAIN = "plain `fit`"
 WITHOUT_XLA = "plain `fit`, `jit_compile=False`"
-# Wide last maps want a narrow self-teacher: README, "Supported students".
-NARROW = {"MobileNetV2": {"channels": 64}}
+DISTILLER = "`keras.distillation`, teacher of the same size"
+MANY_STEPS = "FRSKD, all steps in one execution"
 
 
-def legs(student):
-    """Methods by name; `None` for plain Keras."""
-    size = NARROW.get(student, {})
-    return {
-        PLAIN: None,
-        WITHOUT_XLA: None,
-        "Supervised": Supervised,
-        "FRSKD": lambda: FRSKD(**size),
-        "FRSKD_SLA": lambda: FRSKD_SLA(**size),
-        "MixSKD": MixSKD,
+def create(name):
+    """A student of the table, with fresh weights."""
+    (height, width), _, classes, _ = STUDENTS[name]
+    build = build_segmenter if name == "thin_unet" else build_student
+    return build(name, (height, width, 3), classes)
+
+
+def legs(name):
+    """Functions from a student to the model that trains it, by name."""
+    options = STUDENTS[name][3]
+
+    def trained_by(method):
+        return lambda student: SelfDistillationModel(student, method())
+
+    every = {
+        PLAIN: lambda student: student,
+        WITHOUT_XLA: lambda student: student,
+        "Supervised": trained_by(Supervised),
+        DISTILLER: lambda student: distiller(student, create(name)),
+        "FRSKD": trained_by(lambda: FRSKD(**options)),
+        MANY_STEPS: trained_by(lambda: FRSKD(**options)),
+        "NFD": trained_by(lambda: NFD(**options)),
+        "FRSKD_SLA": trained_by(lambda: FRSKD_SLA(**options)),
+        "MixSKD": trained_by(MixSKD),
     }
+    if name == "thin_unet":
+        del every["FRSKD_SLA"]  # For classes only.
+    if FLAGS.legs:
+        return {leg: every[leg] for leg in (PLAIN, WITHOUT_XLA, *FLAGS.legs)}
+    return every
 
 
-def build(leg, student, size):
+def distiller(student, teacher):
+    # Given by name, this loss takes logits for probabilities.
+    loss = keras.distillation.LogitsDistillation(keras.losses.KLDivergence())
+    return keras.distillation.Distiller(teacher, student, loss)
+
+
+def build(leg, name):
     """A compiled model for one leg."""
     keras.utils.set_random_seed(0)
-    model = build_student(student, (size, size, 3), CLASSES)
-    create = legs(student)[leg]
-    if create is not None:
-        model = SelfDistillationModel(model, create())
-    options = {} if leg == PLAIN else {"jit_compile": False}
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
-    model.compile(optimizer, loss, metrics=["accuracy"], **options)
+    model = legs(name)[leg](create(name))
+    model.compile(
+        keras.optimizers.SGD(0.01, momentum=0.9),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile="auto" if leg == PLAIN else False,
+        steps_per_execution=FLAGS.steps if leg == MANY_STEPS else 1,
+    )
     return model
 
 
-def batches(size):
+def batches(name):
     """The same batch for ever, so that no reading is timed."""
-    images = np.random.default_rng(0).random((FLAGS.batch_size, size, size, 3))
-    labels = np.arange(FLAGS.batch_size) % CLASSES
-    batch = images.astype("float32"), labels
-    return tf.data.Dataset.from_tensors(batch).repeat().prefetch(1)
+    size, count, classes, _ = STUDENTS[name]
+    random = np.random.default_rng(0)
+    shape = create(name).output.shape[1:-1]
+    images = random.random((count, *size, 3), "float32")
+    labels = random.integers(0, classes, (count, *shape), "int32")
+    return tf.data.Dataset.from_tensors((images, labels)).repeat().prefetch(1)
 
 
-def operations(model, size):
-    """Multiply-adds of a forward pass for one image of the user's batch."""
-    image = (size, size, 3)
+def operations(model):
+    """Multiply-adds of a step for one image, over 3: one forward and two backward.
+
+    A network that only runs forward counts a third.
+    """
+    if isinstance(model, keras.distillation.Distiller):
+        return operations(model.student) + operations(model.teacher) / 3
     method = getattr(model, "method", None)
     if method is None:
-        return multiply_adds(model, [image])
-    images = np.zeros((2, *image), "float32")
-    labels = np.zeros(2, "int32")
-    batch = {"x": images, "y": labels, "sample_weight": None, "valid": None}
-    views = len(method.prepare(batch)["x"]) / 2
+        return multiply_adds(model, [model.inputs[0].shape[1:]])
+    x = np.zeros((2, *model.student.inputs[0].shape[1:]), "float32")
+    y = np.zeros((2, *model.student.output.shape[1:-1]), "int32")
+    batch = {"x": x, "y": y, "sample_weight": None, "valid": None}
+    views = len(method.prepare(batch)["x"]) / len(x)
     grown = method._flatten_layers(include_self=False, recursive=False)
     networks = [model.student, *filter(has_graph, grown)]
     shapes = ([tensor.shape[1:] for tensor in n.inputs] for n in networks)
     return views * sum(map(multiply_adds, networks, shapes))
 
 
-def alone(leg, student, size):
+def alone(leg, name):
     """Trains one leg and prints MiB after importing, at the peak, and seconds."""
     before = peak()
-    data = batches(size)
+    data = batches(name)
     start = time.perf_counter()
-    model = build(leg, student, size)
-    seconds(model, data, 1)
+    model = build(leg, name)
+    executions = FLAGS.steps if leg == MANY_STEPS else 1
+    seconds(model, data, executions)
     first = time.perf_counter() - start
-    seconds(model, data, 2)
+    seconds(model, data, 2 * executions)
     print(before, peak(), first)
 
 
@@ -115,85 +164,80 @@ def peak():
     return int(status.split("VmHWM:")[1].split()[0]) / 2**10
 
 
-def in_a_fresh_process(leg, student, size):
+def in_a_fresh_process(leg, name):
     """Peak MiB, MiB above importing, and seconds to the first step's end."""
     command = [sys.executable, "-m", "benchmarks.step_time", f"--alone={leg}"]
-    command += [f"--students={student}:{size}", f"--batch_size={FLAGS.batch_size}"]
+    command += [f"--students={name}", f"--steps={FLAGS.steps}"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     before, most, first = map(float, done.stdout.splitlines()[-1].split())
     return most, most - before, first
 
 
-def compare(student, size):
-    """Measures all legs on one student; returns the rows of its table."""
-    names = list(legs(student))
-    fresh = {leg: in_a_fresh_process(leg, student, size) for leg in names}
-    data = batches(size)
-    models = {leg: build(leg, student, size) for leg in names}
+def compare(name):
+    """Measures all legs on one student.
+
+    Returns:
+        Dict from leg to `step_time_report.Cost`, and one from what the bare student and
+        FRSKD's model do alike (`evaluate`, `predict`) to the ratios of their times.
+    """
+    fresh = {leg: [] for leg in legs(name)}
+    for _ in range(FLAGS.starts):
+        for leg, runs in fresh.items():
+            runs.append(in_a_fresh_process(leg, name))
+    data = batches(name)
+    models = {leg: build(leg, name) for leg in legs(name)}
     for model in models.values():
-        seconds(model, data, 1)
-    turns = []
-    for turn in range(FLAGS.rounds):
-        there_and_back = names if turn % 2 == 0 else names[::-1]
-        turns.append(
-            {leg: seconds(models[leg], data, FLAGS.steps) for leg in there_and_back}
+        seconds(model, data, FLAGS.steps)
+    turns = {leg: partial(seconds, m, data, FLAGS.steps) for leg, m in models.items()}
+    times = in_turns(turns, FLAGS.rounds, name)
+    costs = {
+        leg: step_time_report.Cost(
+            [turn / FLAGS.steps for turn in times[leg]],
+            operations(model),
+            *(statistics.median(values) for values in zip(*fresh[leg], strict=True)),
+            images=STUDENTS[name][1],
         )
-        shown = ", ".join(
-            f"{leg} {time / FLAGS.steps:.2f}" for leg, time in turns[-1].items()
-        )
-        print(f"{student}, turn {turn + 1} of {FLAGS.rounds}: {shown} s", flush=True)
-    plain = min(
-        (PLAIN, WITHOUT_XLA), key=lambda leg: statistics.median(t[leg] for t in turns)
-    )
-    rows = ""
-    for leg in names:
-        median = statistics.median(turn[leg] for turn in turns)
-        ratios = [turn[leg] / turn[plain] for turn in turns]
-        ratio = statistics.median(ratios)
-        floor = operations(models[leg], size) / operations(models[plain], size)
-        most, above, first = fresh[leg]
-        of_plain = [value / fresh[plain][i] for i, value in enumerate(fresh[leg])]
-        cells = [
-            leg,
-            f"{FLAGS.batch_size * FLAGS.steps / median:.1f}",
-            f"{ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
-            f"{floor:.2f}",
-            f"{ratio / floor:.2f}",
-            f"{most:,.0f} ({of_plain[0]:.2f})",
-            f"{above:,.0f} ({of_plain[1]:.2f})",
-            f"{first:.1f} ({of_plain[2]:.2f})",
-        ]
-        rows += f"| {' | '.join(cells)} |\n"
-    return rows
+        for leg, model in models.items()
+    }
+    alike = inference_ratios(models, data.take(FLAGS.steps), name)
+    return costs, alike
 
 
-HEADER = """\
-| leg | images/s | time, plain = 1: median (from to) | multiply-adds, plain = 1 \
-| time / multiply-adds | peak memory, MiB (plain = 1) | above importing \
-| first step, s (plain = 1) |
-|---|---|---|---|---|---|---|---|
-"""
+def inference_ratios(models, data, name):
+    """Ratios of the times of FRSKD's model to the bare student's."""
+    if "FRSKD" not in models:
+        return {}
+    ratios = {}
+    for task in ("evaluate", "predict"):
+        both = {
+            f"{task}, {leg}": partial(clocked, getattr(models[leg], task), data)
+            for leg in (WITHOUT_XLA, "FRSKD")
+        }
+        for run in both.values():
+            run()
+        bare, ours = in_turns(both, FLAGS.rounds, name).values()
+        ratios[task] = [b / a for a, b in zip(bare, ours, strict=True)]
+    return ratios
+
+
+def clocked(run, data):
+    clock = Clock()
+    run(data, verbose=0, callbacks=[clock])
+    return clock.seconds
 
 
 def main(_):
-    students = [entry.rsplit(":", 1) for entry in FLAGS.students]
+    names = FLAGS.students or list(STUDENTS)
     if FLAGS.alone:
-        alone(FLAGS.alone, students[0][0], int(students[0][1]))
+        alone(FLAGS.alone, names[0])
         return
-    text = (
-        f"# Cost of a training step\n\n`python -m benchmarks.step_time`, "
-        f"{reports.machine()}. Batch {FLAGS.batch_size}, {CLASSES} classes, "
-        f"{FLAGS.rounds} turns of {FLAGS.steps} steps. Plain is the faster of its two "
-        "legs (on a CPU they are the same).\n\n"
-    )
-    for student, size in students:
-        text += f"## {student}, {size}x{size}\n\n"
-        if student in NARROW:
-            text += f"FRSKD and FRSKD_SLA with {NARROW[student]}.\n\n"
-        text += f"{HEADER}{compare(student, int(size))}\n"
+    results = {}
+    for name in names:
+        results[name] = compare(name)
         keras.utils.clear_session()
-        reports.write_text(pathlib.Path(FLAGS.output), text)
-    print(text)
+        step_time_report.write(
+            pathlib.Path(FLAGS.output), results, FLAGS.rounds, FLAGS.steps
+        )
 
 
 if __name__ == "__main__":
