@@ -3,6 +3,8 @@
 import keras
 from keras import layers, ops
 
+from keras_selfkd.networks.batch_norm import FusedBatchNormalization
+
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
 class FastNormalizedFusion(layers.Layer):
@@ -152,6 +154,6 @@ def conv_bn_relu(x, channels, name, sync, kernel_size=1):
 
 
 def batch_norm(name, sync):
-    return layers.BatchNormalization(
+    return FusedBatchNormalization(
         epsilon=1e-5, momentum=0.9, synchronized=sync, name=name
     )

@@ -1,0 +1,84 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_selfkd.networks.batch_norm import FusedBatchNormalization
+
+OPTIONS = {"epsilon": 1e-5, "momentum": 0.9}
+
+
+def both(dtype="float32", **options):
+    """Keras's layer and ours, with the same weights."""
+    layers = []
+    for kind in (keras.layers.BatchNormalization, FusedBatchNormalization):
+        layer = kind(**OPTIONS, dtype=dtype, **options)
+        layer.build((None, 3, 5, 4))
+        layer.gamma.assign([0.5, 1.0, -2.0, 3.0])
+        layer.beta.assign([0.0, 1.0, 2.0, -1.0])
+        layers.append(layer)
+    return layers
+
+
+def maps(seed=0, count=6):
+    random = np.random.default_rng(seed)
+    return random.normal(3.0, 2.0, (count, 3, 5, 4)).astype("float32")
+
+
+@pytest.mark.parametrize("traced", [False, True], ids=["eager", "graph"])
+@pytest.mark.parametrize("count", [6, 1])
+def test_trains_as_keras_does(count, traced):
+    images, upstream = tf.constant(maps(0, count)), tf.constant(maps(1, count))
+    results = []
+    for layer in both():
+
+        def step(x, layer=layer):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=True)
+            sources = [x, *layer.trainable_variables]
+            return y, *tape.gradient(y, sources, output_gradients=upstream)
+
+        step = tf.function(step) if traced else step
+        results.append([*step(images), layer.moving_mean, layer.moving_variance])
+    for theirs, ours in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=2e-5)
+
+
+def test_statistics_by_hand():
+    layer = FusedBatchNormalization(epsilon=1e-5, momentum=0.5)
+    layer(np.array([0.0, 2.0], "float32").reshape(2, 1, 1, 1), training=True)
+    np.testing.assert_allclose(layer.moving_mean, [0.5])
+    # The biased variance is 1, the unbiased one 2.
+    np.testing.assert_allclose(layer.moving_variance, [1.0])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options", "training"),
+    [
+        ("float32", {}, False),
+        ("float64", {}, True),
+        ("float32", {"synchronized": True}, True),
+        ("float32", {"trainable": False}, True),
+    ],
+    ids=["inference", "float64", "synchronised", "frozen"],
+)
+def test_is_keras_s_own_where_nothing_is_fused(dtype, options, training):
+    theirs, ours = (
+        layer(maps(), training=training) for layer in both(dtype, **options)
+    )
+    np.testing.assert_array_equal(theirs, ours)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(policy):
+    theirs, ours = (layer(maps(), training=True) for layer in both(policy))
+    assert theirs.dtype == ours.dtype
+    tolerance = 4 * np.finfo("float16").eps if "bfloat" not in policy else 2**-6
+    theirs, ours = (np.array(keras.ops.cast(y, "float32")) for y in (theirs, ours))
+    np.testing.assert_allclose(ours, theirs, atol=tolerance * np.max(np.abs(theirs)))
+
+
+def test_has_keras_s_config():
+    layer = FusedBatchNormalization(**OPTIONS, name="bn")
+    assert FusedBatchNormalization.from_config(layer.get_config()).momentum == 0.9
