@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from keras_selfkd.networks.bifpn import conv_bn_relu
+from keras_selfkd.networks.bifpn import batch_norm
 
 
 def is_dense(logits):
@@ -31,5 +31,8 @@ def prediction_head(features, logits, sync=False):
         return layers.Dense(classes, dtype=full, name="logits")(pooled)
     # The paper's 256 for its levels of 64 and 88 channels; less for thinner ones.
     channels = min(256, 4 * features[0].shape[-1])
-    x = conv_bn_relu(features[0], channels, "head", sync, kernel_size=3)
+    x = layers.Conv2D(channels, 3, padding="same", use_bias=False, name="head")(
+        features[0]
+    )
+    x = layers.ReLU(name="head_relu")(batch_norm("head_bn", sync)(x))
     return layers.Conv2D(classes, 3, padding="same", dtype=full, name="logits")(x)
