@@ -8,9 +8,11 @@ from keras_selfkd.networks.batch_norm import FusedBatchNormalization
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
 class FastNormalizedFusion(layers.Layer):
-    """Weighted sum of maps of one shape, with trained weights that sum to one.
+    """Weighted sum of maps, with trained weights that sum to one.
 
     `sum_k w_k x_k` with `w = relu(v) / (sum(relu(v)) + 1e-6)` and `v` starting at 1.
+    Maps smaller than the first are enlarged to its size, nearest where that doubles
+    them, else bilinear (XLA has no gradient of nearest).
 
     References:
         Tan et al., "EfficientDet", CVPR 2020, https://arxiv.org/abs/1911.09070
@@ -29,7 +31,11 @@ class FastNormalizedFusion(layers.Layer):
         positive = ops.relu(ops.convert_to_tensor(self.fusion_weights))
         shares = positive / (ops.sum(positive) + 1e-6)
         shares = ops.cast(shares, inputs[0].dtype)
-        return sum(shares[k] * x for k, x in enumerate(inputs))
+        total = shares[0] * inputs[0]
+        for k, x in enumerate(inputs[1:], start=1):
+            # Weighed while it is small: that commutes with enlarging.
+            total += upsample(shares[k] * x, inputs[0].shape[1:3])
+        return total
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]
@@ -97,8 +103,8 @@ def top_down(lateral, depth, name, channels, resample_conv, sync):
             # Before the upsampling, not after as in the paper: pointwise convolution,
             # BatchNorm and ReLU commute with repeating each position.
             above = conv_bn_relu(above, channels[i], f"{name}_up{i}", sync)
-        inputs = [lateral[i], upsample(above, lateral[i].shape[1:3])]
-        fused = FastNormalizedFusion(name=f"{name}_down_fusion{i}")(inputs)
+        fusion = FastNormalizedFusion(name=f"{name}_down_fusion{i}")
+        fused = fusion([lateral[i], above])
         fused = separable_convs(fused, depth, f"{name}_down{i}", sync)
         refined.insert(0, layers.ReLU(name=f"{name}_top_down{i}")(fused))
     return refined
@@ -120,9 +126,10 @@ def up_again(down, second, depth, name, channels, resample_conv, sync):
 
 
 def upsample(x, size):
-    """Nearest by a factor of two, else bilinear (XLA has no gradient of nearest)."""
+    if x.shape[1:3] == size:
+        return x
     if (2 * x.shape[1], 2 * x.shape[2]) == tuple(size):
-        return layers.UpSampling2D(2, interpolation="nearest")(x)
+        return ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2)
     return ops.image.resize(x, size, interpolation="bilinear")
 
 

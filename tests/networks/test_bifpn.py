@@ -114,17 +114,14 @@ def test_any_sizes(sizes, resample_conv):
     assert [m.shape for m in network(maps)] == [(2, *s, 4) for s in sizes]
 
 
-def test_odd_upsampling_is_bilinear():
-    taps = taps_of([((3, 3), 1), ((2, 2), 1)])
-    network = keras.Model(
-        taps, bifpn(taps, [1, 1], depth=1, resample_conv=False, bottom_up=False)
-    )
-    ramp = np.array([[0.0, 1.0], [0.0, 1.0]]).reshape(1, 2, 2, 1)
-    resized = keras.ops.image.resize(ramp, (3, 3), interpolation="bilinear")
-    np.testing.assert_allclose(
-        np.array(resized)[0, 0, :, 0], [0.0, 0.5, 1.0], atol=1e-6
-    )
-    assert not any(isinstance(x, layers.UpSampling2D) for x in network.layers)
+@pytest.mark.parametrize(
+    ("size", "expected"), [(3, [0.0, 1.0, 2.0]), (4, [0.0, 0.0, 2.0, 2.0])]
+)
+def test_fusion_enlarges_nearest_by_two_else_bilinear(size, expected):
+    small = np.array([[0.0, 2.0], [0.0, 2.0]]).reshape(1, 2, 2, 1)
+    fused = FastNormalizedFusion()([np.zeros((1, size, size, 1)), small])
+    for row in np.array(fused)[0, :, :, 0]:
+        np.testing.assert_allclose(2 * row, expected, atol=1e-5)
 
 
 def test_dense_heads_read_the_finest_map_and_go_only_down():
