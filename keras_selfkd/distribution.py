@@ -123,10 +123,17 @@ class ReplicatedModel(keras.Model):
     or `test_step` returns `worker_logs(logs)`.
     """
 
+    def build_for(self, spec):
+        """Makes the variables that a step on data of this `tf.TypeSpec` makes."""
+
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         strategy = self.distribute_strategy
         if not is_multi_worker(strategy):
             super()._maybe_symbolic_build(iterator, data_batch)
+            dataset = getattr(iterator, "_distributed_dataset", None)
+            if dataset is not None:
+                # Keras leaves it to the step, which is then traced twice.
+                self.build_for(dataset.element_spec)
             return
         if iterator is not None:
             _, _, batches = next(iter(iterator))
@@ -154,7 +161,7 @@ def sum_of_gradients(gradients, optimizer):
 
 
 def nan_unless_finite(gradients, before, states, optimizer, dtype):
-    """0, or NaN where a gradient is not finite, or a statistic no longer.
+    """0, or NaN where a gradient's sum is not finite, or a statistic no longer.
 
     Gradients do not count with a loss scale, which leaves out such steps itself.
 
@@ -167,14 +174,20 @@ def nan_unless_finite(gradients, before, states, optimizer, dtype):
     """
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         gradients = []
+
+    def flat(tensors):
+        numbers = [tf.reshape(tf.cast(tensor, dtype), [-1]) for tensor in tensors]
+        return tf.concat([tf.zeros(1, dtype), *numbers], 0)
+
+    # Where one of its numbers is not finite, neither is their sum.
     known = [getattr(g, "values", g) for g in gradients if g is not None]
-    finite = [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in known]
-    for old, state in zip(before, states, strict=True):
-        if old.dtype.is_floating:
-            new = tf.math.is_finite(tf.convert_to_tensor(state.value))
-            finite.append(tf.reduce_all(new | ~tf.math.is_finite(old)))
-    zero = tf.zeros((), dtype)
-    return tf.where(tf.reduce_all([True, *finite]), zero, float("nan") + zero)
+    sums = flat(map(tf.reduce_sum, known))
+    kept = [i for i, old in enumerate(before) if old.dtype.is_floating]
+    old = flat(before[i] for i in kept)
+    new = flat(states[i].value for i in kept)
+    lost = tf.math.is_finite(old) & ~tf.math.is_finite(new)
+    finite = tf.reduce_all(tf.math.is_finite(sums)) & ~tf.reduce_any(lost)
+    return tf.where(finite, tf.zeros((), dtype), tf.constant(float("nan"), dtype))
 
 
 def synchronize_batch_norm(model):

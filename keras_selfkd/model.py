@@ -105,6 +105,24 @@ class SelfDistillationModel(distribution.ReplicatedModel):
         """The student's `Outputs` (logits, taps, embedding) for a batch of images."""
         return self._tapped(images, training=training)
 
+    def build_for(self, spec):
+        """Makes the optimizer's and metrics' variables; does nothing if they are made.
+
+        Args:
+            spec: Nested `tf.TypeSpec`s of a batch.
+        """
+        _, y, _ = keras.utils.unpack_x_y_sample_weight(spec)
+        known = isinstance(y, tf.TensorSpec) and y.shape[1:].is_fully_defined()
+        if not known or self.optimizer is None or self.optimizer.built:
+            return
+        logits = self._tapped.symbolic.logits
+        labels = tf.zeros((1, *y.shape[1:]), y.dtype)
+        Supervision(self.loss).check_labels(labels, logits)
+        with self.distribute_strategy.scope():
+            self.optimizer.build(self.trainable_variables)
+        self.compute_metrics(None, labels, tf.zeros((1, *logits.shape[1:])))
+        self.reset_metrics()
+
     def train_step(self, data):
         supervision = Supervision(self.loss)
         distribution.check_compilation(self.jit_compile)

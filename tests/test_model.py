@@ -253,7 +253,9 @@ def test_explicit_xla_on_a_cpu_warns():
         model.fit(*toys.class_data(), verbose=0)
 
 
-def test_no_retracing_on_the_last_partial_batch():
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_step_is_traced_once_also_for_a_last_partial_batch(streamed, weighted):
     traces = []
 
     class Spy(Supervised):
@@ -261,9 +263,23 @@ def test_no_retracing_on_the_last_partial_batch():
             traces.append(batch["x"].shape)
             return batch
 
-    model = compiled(SelfDistillationModel(toys.classifier(), Spy()))
-    model.fit(*toys.class_data(22), batch_size=8, epochs=3, verbose=0)
-    assert len(traces) <= 2
+    model = compiled(
+        SelfDistillationModel(toys.classifier(), Spy()), metrics=["accuracy"]
+    )
+    data = [*toys.class_data(22), *[np.ones(22, "float32")] * weighted]
+    if streamed:
+        dataset = tf.data.Dataset.from_tensor_slices(tuple(data)).batch(8)
+        history = model.fit(dataset, epochs=3, shuffle=False, verbose=0)
+    else:
+        history = model.fit(
+            *data[:2],
+            sample_weight=data[2] if weighted else None,
+            batch_size=8,
+            epochs=3,
+            verbose=0,
+        )
+    assert len(traces) == 1
+    assert history.history["accuracy"][0] > 0.0
 
 
 def test_error_undeclared_terms():
