@@ -10,6 +10,7 @@ from keras_selfkd import (
     FRSKD_SLA,
     NFD,
     CutMix,
+    EveryKSteps,
     MixSKD,
     Mixup,
     SigmoidRampUp,
@@ -85,6 +86,12 @@ _MIXING_ALPHA = flags.DEFINE_float(
 _ADVERSARIAL = flags.DEFINE_bool(
     "adversarial", True, "mixskd: train discriminators, and maps to deceive them."
 )
+_EVERY_K_STEPS = flags.DEFINE_integer(
+    "every_k_steps",
+    1,
+    "Distil in every k-th step alone; those between are plain training.",
+    lower_bound=1,
+)
 
 
 class Defaults(NamedTuple):
@@ -114,7 +121,10 @@ def build_method(name, steps, dense=False):
     Raises:
         ValueError: If `--teacher` is no model's file.
     """
-    return METHODS[name](steps, MASKS if dense else CLASSES)
+    method = METHODS[name](steps, MASKS if dense else CLASSES)
+    if name == "supervised" or _EVERY_K_STEPS.value == 1:
+        return method
+    return EveryKSteps(method, _EVERY_K_STEPS.value)
 
 
 def _supervised(steps, defaults):

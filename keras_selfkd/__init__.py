@@ -6,7 +6,7 @@ from keras_selfkd.data import check_data, with_class_weights
 from keras_selfkd.distribution import synchronize_batch_norm
 from keras_selfkd.export import export_onnx, export_saved_model, export_student
 from keras_selfkd.method import Method, Outputs, Supervised
-from keras_selfkd.methods import FRSKD, FRSKD_SLA, NFD, MixSKD
+from keras_selfkd.methods import FRSKD, FRSKD_SLA, NFD, EveryKSteps, MixSKD
 from keras_selfkd.metrics import ExpectedCalibrationError, PixelAccuracy
 from keras_selfkd.mixing import CutMix, Mixup
 from keras_selfkd.model import SelfDistillationModel
@@ -20,6 +20,7 @@ __all__ = [
     "NFD",
     "Checkpoints",
     "CutMix",
+    "EveryKSteps",
     "ExpectedCalibrationError",
     "Method",
     "MixSKD",

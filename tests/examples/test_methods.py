@@ -3,7 +3,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from examples import methods
-from keras_selfkd import SigmoidRampUp, losses
+from keras_selfkd import EveryKSteps, SigmoidRampUp, Supervised, losses
 
 
 def with_flags(function, *arguments):
@@ -19,6 +19,12 @@ def built(name, *arguments):
 @pytest.mark.parametrize("name", list(methods.METHODS))
 def test_every_name_builds_its_method(name):
     assert type(built(name)).__name__.lower() == name
+
+
+def test_every_k_steps_wraps_all_but_plain_training():
+    method = built("frskd", "--every_k_steps=3", "--channels=8")
+    assert (type(method), method.k, method.method.channels) == (EveryKSteps, 3, 8)
+    assert isinstance(built("supervised", "--every_k_steps=3"), Supervised)
 
 
 def test_both_distillation_weights_ramp_over_the_whole_training():

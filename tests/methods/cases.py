@@ -8,6 +8,7 @@ from keras_selfkd import (
     FRSKD_SLA,
     NFD,
     CutMix,
+    EveryKSteps,
     MixSKD,
     Mixup,
     Supervised,
@@ -27,6 +28,8 @@ class Case(NamedTuple):
     classes_only: bool = False
     # What it draws differs on each replica, so that one device cannot repeat it.
     draws: bool = False
+    # It refuses replicas.
+    one_device: bool = False
     # Its fast tests would repeat those of another case.
     slow: bool = False
 
@@ -89,6 +92,13 @@ CASES = {
         classes_only=True,
         slow=True,
     ),
+    "frskd_every_2_steps": Case(
+        lambda: EveryKSteps(FRSKD(width=1, depth=1), k=2),
+        ("soft_label", "feature"),
+        lambda method: method.method.self_teacher.trainable_variables,
+        one_device=True,
+        slow=True,
+    ),
     "frskd_mixup": Case(
         lambda: FRSKD(width=1, depth=1, mixing=Mixup()),
         ("soft_label", "feature"),
@@ -102,4 +112,4 @@ CASES = {
 }
 
 # Those that one device can repeat exactly, so that it can be compared with several.
-EXACT = [name for name, case in CASES.items() if not case.draws]
+EXACT = [name for name, case in CASES.items() if not case.draws | case.one_device]

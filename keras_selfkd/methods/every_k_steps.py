@@ -1,0 +1,103 @@
+"""Self-distillation in every k-th step alone, which costs less."""
+
+import keras
+from keras import ops
+
+from keras_selfkd.method import Method
+from keras_selfkd.mixing import MixedLabels
+from keras_selfkd.replicas import replica_count
+
+
+@keras.saving.register_keras_serializable(package="keras_selfkd")
+class EveryKSteps(Method):
+    """Distils in every k-th step; the steps between are plain training.
+
+    The steps between skip the method's own networks, forward and backward; the views
+    that it makes of a batch (mixed, rotated) are made in all steps. Their terms count
+    as 0 there, in the logs too. The optimizer sees zero gradients of the method's
+    weights, so momentum and weight decay still move them.
+
+    Args:
+        method: The `Method`, with a term `"task"`.
+        k: Integer above 0. Defaults to 2.
+
+    Raises:
+        ValueError: for `k` out of range, something else than a method or one without
+            a task, and under `tf.distribute`, where replicas cannot leave out a step.
+
+    Example:
+
+    >>> import keras_selfkd
+    >>> method = keras_selfkd.EveryKSteps(keras_selfkd.FRSKD(), k=3)
+    >>> method.loss_weights["soft_label"]
+    2.0
+    """
+
+    def __init__(self, method, k=2, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(method, Method) or "task" not in method.loss_weights:
+            raise ValueError(
+                'Expected a method with a term "task", such as `FRSKD()`. Received: '
+                f"method={method!r}"
+            )
+        if not isinstance(k, int) or k < 1:
+            raise ValueError(f"Expected k to be an integer above 0. Received: k={k!r}")
+        self.method = method
+        self.k = k
+        self.minimum_taps = method.minimum_taps
+
+    @property
+    def loss_weights(self):
+        return self.method.loss_weights
+
+    @property
+    def self_teacher(self):
+        """The method's, for pictures of it."""
+        return self.method.self_teacher
+
+    def attach(self, student, outputs):
+        if replica_count() > 1:
+            raise ValueError(
+                "EveryKSteps works on one device: replicas share their statistics and "
+                "gradients in every step. Train with the method itself, or without a "
+                f"strategy. Received: {replica_count()} replicas"
+            )
+        super().attach(student, outputs)
+        self.method.attach(student, outputs)
+        self.step = self.add_weight(
+            (), "zeros", dtype="int64", trainable=False, name="step"
+        )
+
+    def prepare(self, batch):
+        return self.method.prepare(batch)
+
+    def loss_terms(self, student, batch, supervise):
+        ranks = {}
+
+        def distilled():
+            terms = self.method.loss_terms(student, batch, supervise)
+            ranks.update({name: len(term.shape) for name, term in terms.items()})
+            return terms
+
+        def plain():
+            y = batch["y"]
+            first = ops.shape(y.own if isinstance(y, MixedLabels) else y)[0]
+            task = supervise(y, student.logits[:first])
+            # In a graph the branches must agree in ranks; the first is traced first.
+            others = {
+                name: ops.zeros([1] * ranks.get(name, 0), task.dtype)
+                for name in self.loss_weights
+            }
+            return {**others, "task": task}
+
+        return ops.cond(self.step % self.k == 0, distilled, plain)
+
+    def after_step(self, student, batch):
+        self.step.assign_add(1)
+        self.method.after_step(student, batch)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["mixing"]
+        method = keras.saving.serialize_keras_object(self.method)
+        return {**config, "method": method, "k": self.k}
