@@ -15,8 +15,6 @@ import json
 import pathlib
 import statistics
 import time
-from collections.abc import Callable
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -24,18 +22,11 @@ import tensorflow as tf
 from absl import app, flags
 
 from benchmarks import cifar100_report, clock, reports
+from benchmarks.cifar100_legs import TABLES
 from benchmarks.recipe import compiled
 from examples.data import load_data
 from examples.results import score
-from keras_selfkd import (
-    FRSKD,
-    FRSKD_SLA,
-    CutMix,
-    MixSKD,
-    Mixup,
-    SigmoidRampUp,
-    Supervised,
-)
+from keras_selfkd.model import dtype_policy
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Directory of prepared TFDS data sets.")
@@ -44,81 +35,41 @@ flags.DEFINE_integer("epochs", 30, "Epochs of most runs.", lower_bound=1)
 flags.DEFINE_string(
     "run_dir", "benchmarks/cifar100_runs", "Where finished runs are kept."
 )
+flags.DEFINE_enum(
+    "table",
+    "methods",
+    list(TABLES),
+    "methods: all of them; cheaper: FRSKD where it costs less.",
+)
 flags.DEFINE_bool("readme", False, "Write the table into README.md as well.")
-flags.DEFINE_string("output", "benchmarks/cifar100", "Table and picture, no suffix.")
+flags.DEFINE_string(
+    "output", None, "Table and picture, no suffix; by default beside this file."
+)
 
 TEST_EVERY = 5
 CHANNELS = (16, 32, 64, 128)
 PLAIN_MINUTES = 5.5  # Of 30 epochs on 2 CPU cores, for the plan.
 
 
-class Leg(NamedTuple):
-    """One line of the table.
-
-    Attributes:
-        method: Function from the number of steps to a `Method`.
-        seeds: Number of runs.
-        cost: About how many times plain training's time a step takes, for the plan.
-        label_smoothing: Of the compiled loss.
-        epochs: Epochs, where they are not `--epochs`.
-        as_long_as: Name of a leg whose time is filled with as many epochs as fit, by
-            the ratio of their steps' times, measured in turns.
-    """
-
-    method: Callable
-    seeds: int = 1
-    cost: float = 1.0
-    label_smoothing: float = 0.0
-    epochs: int | None = None
-    as_long_as: str | None = None
-
-
-def plain(steps):
-    return Supervised()
-
-
-def ramped(steps, mixing=None):
-    return FRSKD(
-        soft_label_weight=SigmoidRampUp(0, steps, 2.0),
-        feature_weight=SigmoidRampUp(0, steps, 100.0),
-        mixing=mixing,
-    )
-
-
-FRSKD_RAMPED = "FRSKD, ramped weights"
-LEGS = {
-    "plain": Leg(plain, seeds=3),
-    "label smoothing 0.1": Leg(plain, label_smoothing=0.1),
-    "Mixup 0.2": Leg(lambda steps: Supervised(mixing=Mixup(0.2))),
-    "CutMix 1.0": Leg(lambda steps: Supervised(mixing=CutMix(1.0)), seeds=3),
-    "FRSKD, constant weights": Leg(lambda steps: FRSKD(), seeds=3, cost=2.0),
-    FRSKD_RAMPED: Leg(ramped, seeds=3, cost=2.0),
-    "FRSKD, ramped, Mixup": Leg(lambda steps: ramped(steps, Mixup(0.2)), cost=2.0),
-    "FRSKD, ramped, CutMix": Leg(lambda steps: ramped(steps, CutMix(1.0)), cost=2.0),
-    "MixSKD": Leg(lambda steps: MixSKD(), seeds=3, cost=5.3),
-    "plain, as long as FRSKD": Leg(plain, cost=2.0, as_long_as=FRSKD_RAMPED),
-    "plain, as long as MixSKD": Leg(plain, cost=5.3, as_long_as="MixSKD"),
-    "FRSKD_SLA, 10 epochs: not comparable": Leg(
-        lambda steps: FRSKD_SLA(), cost=10.0, epochs=10
-    ),
-}
+def legs():
+    return TABLES[FLAGS.table]
 
 
 def path_of(name, seed):
-    epochs = LEGS[name].epochs or FLAGS.epochs
+    epochs = legs()[name].epochs or FLAGS.epochs
     slug = name.split(":")[0].replace(",", "").replace(" ", "_")
     return pathlib.Path(FLAGS.run_dir) / f"{slug}-{epochs}-{seed}.json"
 
 
 def planned():
     """Runs `(name, seed)` in their order: first one seed of each leg."""
-    runs = [(seed, name) for name, leg in LEGS.items() for seed in range(leg.seeds)]
+    runs = [(seed, name) for name, leg in legs().items() for seed in range(leg.seeds)]
     return [(name, seed) for seed, name in sorted(runs, key=lambda run: run[0])]
 
 
 def hours_to_go():
     minutes = [
-        PLAIN_MINUTES * LEGS[name].cost * (LEGS[name].epochs or FLAGS.epochs) / 30
+        PLAIN_MINUTES * legs()[name].cost * (legs()[name].epochs or FLAGS.epochs) / 30
         for name, seed in planned()
         if not path_of(name, seed).exists()
     ]
@@ -136,10 +87,7 @@ def times(name):
     if name not in known:
         data = load(seed=0)
         batch = tf.data.Dataset.from_tensors(next(iter(data.train()))).repeat()
-        models = [
-            compiled(data, CHANNELS, LEGS[leg].method(1000), 1000)
-            for leg in ("plain", name)
-        ]
+        models = [build(legs()[leg], data, 1000) for leg in ("plain", name)]
         for model in models:
             clock.seconds(model, batch, 5)
         turns = [[clock.seconds(m, batch, 20) / 20 for m in models] for _ in range(5)]
@@ -153,7 +101,7 @@ def times(name):
 
 
 def epochs_of(name):
-    leg = LEGS[name]
+    leg = legs()[name]
     if leg.as_long_as:
         return round(FLAGS.epochs * times(leg.as_long_as)["ratio"])
     return leg.epochs or FLAGS.epochs
@@ -172,13 +120,20 @@ def load(seed):
     )
 
 
+def build(leg, data, steps):
+    """A compiled model for a leg that trains for some steps."""
+    taps = leg.taps and [f"stage{i}_block2_out" for i in range(1, 5)][-leg.taps :]
+    with dtype_policy(keras.DTypePolicy(leg.dtype_policy)):
+        return compiled(data, CHANNELS, leg.method(steps), steps, taps)
+
+
 def train(name, seed, path):
     """Trains one leg and writes its history and scores to `path`."""
-    leg = LEGS[name]
+    leg = legs()[name]
     epochs = epochs_of(name)
     data = load(seed)
     steps = epochs * data.steps_per_epoch
-    model = compiled(data, CHANNELS, leg.method(steps), steps)
+    model = build(leg, data, steps)
     training, test = data.train(), data.test
     if leg.label_smoothing:
         model.compile(
@@ -217,6 +172,11 @@ def rate(logits, labels):
     return {**score(logits, labels), "nll": nll}
 
 
+def output():
+    names = {"methods": "cifar100", "cheaper": "cheaper"}
+    return pathlib.Path(FLAGS.output or f"benchmarks/{names[FLAGS.table]}")
+
+
 def main(_):
     print(f"{hours_to_go():.1f} hours to go, on 2 CPU cores", flush=True)
     results = []
@@ -227,10 +187,11 @@ def main(_):
             train(name, seed, path)
         results.append(json.loads(path.read_text(encoding="utf-8")))
         cifar100_report.write(
-            pathlib.Path(FLAGS.output),
+            output(),
             results,
-            {name: times(name) for name in LEGS if path_of(name, 0).exists()},
+            {name: times(name) for name in legs() if path_of(name, 0).exists()},
             unfinished=len(planned()) - len(results),
+            table=FLAGS.table,
             in_readme=FLAGS.readme,
         )
 

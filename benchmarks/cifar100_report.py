@@ -4,7 +4,8 @@ import numpy as np
 
 from benchmarks import reports
 
-DIAGNOSIS = """\
+READINGS = {
+    "methods": """\
 The aim was a mean gain of a point for FRSKD, and neither way of weighting reaches it
 here: three seeds spread by more than the gain. It makes the student fit its training
 images less in the same epochs (training accuracy: on the augmented batches of the last
@@ -12,7 +13,9 @@ epoch, where images are mixed on the mixed ones, against the larger label), most
 constant weights, which start while the self-teacher knows nothing yet. Our reading, not
 tested by longer runs, is that 30 epochs on 10,000 images end before that pays. What it
 improves with every seed is likelihood (NLL) and calibration (ECE).
-"""
+""",
+    "cheaper": "",
+}
 
 
 def by_leg(results):
@@ -21,7 +24,7 @@ def by_leg(results):
     return {leg: [run for run in results if run["leg"] == leg] for leg in legs}
 
 
-def table(results, times):
+def rows_of(results, times):
     """The legs' scores over the seeds, in Markdown.
 
     Args:
@@ -60,7 +63,7 @@ def table(results, times):
     return "\n".join([*lines, "", f"Each run, by seed: {each}."])
 
 
-def write(path, results, times, unfinished, in_readme=False):
+def write(path, results, times, unfinished, table="methods", in_readme=False):
     """Writes the table and the picture of the finished runs, and prints the table.
 
     Args:
@@ -68,16 +71,20 @@ def write(path, results, times, unfinished, in_readme=False):
         results: List of the runs' results.
         times: Dict from leg to how long its steps take.
         unfinished: Number of runs still to come.
+        table: Key of `cifar100_legs.TABLES`. Defaults to `"methods"`.
         in_readme: Whether to write the table into README.md as well. Defaults to
             `False`.
     """
-    rows = table(results, times)
+    rows = rows_of(results, times)
+    command = "python -m benchmarks.cifar100" + " --table=cheaper" * (
+        table == "cheaper"
+    )
     rest = f"{unfinished} planned runs are not finished.\n\n" * bool(unfinished)
     text = (
         f"# CIFAR-100, first 100 images a class, thin ResNet-18\n\n"
-        f"`python -m benchmarks.cifar100`, {reports.machine()}. Training time: that of "
+        f"`{command}`, {reports.machine()}. Training time: that of "
         "the steps, measured in turns with plain training's, times their number.\n\n"
-        f"{rest}{rows}\n\n{DIAGNOSIS}\n![Test accuracy]({path.name}.png)\n"
+        f"{rest}{rows}\n\n{READINGS[table]}\n![Test accuracy]({path.name}.png)\n"
     )
     reports.write_text(path.with_suffix(".md"), text)
     legs = by_leg(results)
@@ -96,5 +103,5 @@ def write(path, results, times, unfinished, in_readme=False):
         "test accuracy, % (mean, and range over the seeds)",
     )
     if in_readme:
-        reports.write_between_markers("README.md", "cifar100", f"{rows}\n")
+        reports.write_between_markers("README.md", path.name, f"{rows}\n")
     print(text)
