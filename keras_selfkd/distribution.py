@@ -123,17 +123,15 @@ class ReplicatedModel(keras.Model):
     or `test_step` returns `worker_logs(logs)`.
     """
 
-    def build_for(self, spec):
-        """Makes the variables that a step on data of this `tf.TypeSpec` makes."""
+    # The nested `tf.TypeSpec`s of the batches of this `fit`, where they are known.
+    _batch_spec = None
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         strategy = self.distribute_strategy
         if not is_multi_worker(strategy):
             super()._maybe_symbolic_build(iterator, data_batch)
             dataset = getattr(iterator, "_distributed_dataset", None)
-            if dataset is not None:
-                # Keras leaves it to the step, which is then traced twice.
-                self.build_for(dataset.element_spec)
+            self._batch_spec = getattr(dataset, "element_spec", None)
             return
         if iterator is not None:
             _, _, batches = next(iter(iterator))

@@ -105,15 +105,19 @@ class SelfDistillationModel(distribution.ReplicatedModel):
         """The student's `Outputs` (logits, taps, embedding) for a batch of images."""
         return self._tapped(images, training=training)
 
-    def build_for(self, spec):
-        """Makes the optimizer's and metrics' variables; does nothing if they are made.
+    def make_train_function(self, force=False):
+        """Keras's own, after making variables that the step would make.
 
-        Args:
-            spec: Nested `tf.TypeSpec`s of a batch.
+        Keras would then trace the step a second time.
         """
+        if self._batch_spec is not None and not self.optimizer.built:
+            self._build_for(self._batch_spec)
+        return super().make_train_function(force)
+
+    def _build_for(self, spec):
+        """Makes the optimizer's and the metrics' variables for batches like these."""
         _, y, _ = keras.utils.unpack_x_y_sample_weight(spec)
-        known = isinstance(y, tf.TensorSpec) and y.shape[1:].is_fully_defined()
-        if not known or self.optimizer is None or self.optimizer.built:
+        if not isinstance(y, tf.TensorSpec) or not y.shape[1:].is_fully_defined():
             return
         logits = self._tapped.symbolic.logits
         labels = tf.zeros((1, *y.shape[1:]), y.dtype)
