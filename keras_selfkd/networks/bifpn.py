@@ -3,7 +3,10 @@
 import keras
 from keras import layers, ops
 
-from keras_selfkd.networks.batch_norm import FusedBatchNormalization
+from keras_selfkd.networks.faster_layers import (
+    FusedBatchNormalization,
+    PointwiseConv2D,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
@@ -148,20 +151,15 @@ def separable_convs(x, depth, name, sync):
         x = layers.DepthwiseConv2D(
             3, padding="same", use_bias=False, name=f"{name}_depthwise{i}"
         )(x)
-        x = pointwise(x, channels, f"{name}_pointwise{i}")
+        x = PointwiseConv2D(channels, name=f"{name}_pointwise{i}")(x)
         x = batch_norm(f"{name}_bn{i}", sync)(x)
     return x
 
 
 def conv_bn_relu(x, channels, name, sync):
     """1x1 convolution, BatchNorm, ReLU."""
-    x = pointwise(x, channels, name)
+    x = PointwiseConv2D(channels, name=name)(x)
     return layers.ReLU(name=f"{name}_relu")(batch_norm(f"{name}_bn", sync)(x))
-
-
-def pointwise(x, channels, name):
-    """A 1x1 convolution, as a matrix product: on CPUs its gradient takes half."""
-    return layers.Dense(channels, use_bias=False, name=name)(x)
 
 
 def batch_norm(name, sync):

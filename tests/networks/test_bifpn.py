@@ -93,10 +93,10 @@ def test_first_lateral_feeds_top_down_and_second_feeds_bottom_up():
     network = keras.Model(taps, bifpn(taps, [4, 4], resample_conv=False, depth=1))
     maps = [np.random.default_rng(0).random((2, *t.shape[1:])) for t in taps]
     first_level, _ = network(maps)
-    network.get_layer("bifpn1_second_lateral1").kernel.assign(np.ones((3, 4)))
+    network.get_layer("bifpn1_second_lateral1").kernel.assign(np.ones((1, 1, 3, 4)))
     unchanged, coarse = network(maps)
     np.testing.assert_array_equal(first_level, unchanged)
-    network.get_layer("bifpn1_lateral1").kernel.assign(np.zeros((3, 4)))
+    network.get_layer("bifpn1_lateral1").kernel.assign(np.zeros((1, 1, 3, 4)))
     changed, coarse_after = network(maps)
     assert np.max(np.abs(changed - unchanged)) > 1e-3
     assert coarse.shape == coarse_after.shape == (2, 4, 4, 4)

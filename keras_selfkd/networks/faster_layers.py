@@ -1,16 +1,19 @@
-"""BatchNorm in one operation, where Keras takes nine."""
+"""Keras layers that train faster, with the same weights and numbers.
+
+Inference is Keras's own, and so is what a deployed network holds.
+"""
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """Keras's BatchNormalization of `(batch, height, width, channels)`, trained faster.
+    """BatchNormalization of `(batch, height, width, channels)` in one operation.
 
-    The numbers are the same to rounding, in a third of the time on a CPU and with half
-    the memory. Keras's own operations do what the fused one cannot: statistics over
-    all replicas, float64, and inference.
+    Keras takes nine, and three times as long on a CPU. They do what the one cannot:
+    statistics over all replicas, and float64.
     """
 
     def call(self, inputs, training=None, mask=None):
@@ -34,3 +37,19 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     def _average(self, moving, value):
         moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
+
+
+@keras.saving.register_keras_serializable(package="keras_selfkd")
+class PointwiseConv2D(keras.layers.Conv2D):
+    """A 1x1 convolution without bias, trained as a matrix product.
+
+    On CPUs the gradient of its kernel takes half as long.
+    """
+
+    def __init__(self, filters, kernel_size=1, use_bias=False, **kwargs):
+        super().__init__(filters, kernel_size, use_bias=use_bias, **kwargs)
+
+    def call(self, inputs, training=None):
+        if not training:
+            return super().call(inputs)
+        return ops.matmul(inputs, ops.reshape(self.kernel, self.kernel.shape[2:]))

@@ -3,7 +3,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_selfkd.networks.batch_norm import FusedBatchNormalization
+from keras_selfkd.networks.faster_layers import (
+    FusedBatchNormalization,
+    PointwiseConv2D,
+)
 
 OPTIONS = {"epsilon": 1e-5, "momentum": 0.9}
 
@@ -79,6 +82,30 @@ def test_mixed_precision(policy):
     np.testing.assert_allclose(ours, theirs, atol=tolerance * np.max(np.abs(theirs)))
 
 
-def test_has_keras_s_config():
-    layer = FusedBatchNormalization(**OPTIONS, name="bn")
-    assert FusedBatchNormalization.from_config(layer.get_config()).momentum == 0.9
+def test_pointwise_convolution_is_keras_s():
+    images, upstream = tf.constant(maps()), tf.ones((6, 3, 5, 7))
+    theirs = keras.layers.Conv2D(7, 1, use_bias=False)
+    ours = PointwiseConv2D(7)
+    for layer in (theirs, ours):
+        layer.build(images.shape)
+    ours.set_weights(theirs.get_weights())
+    results = []
+    for layer, training in ((theirs, {}), (ours, {"training": True}), (ours, {})):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            y = layer(images, **training)
+        sources = [images, *layer.trainable_variables]
+        results.append([y, *tape.gradient(y, sources, output_gradients=upstream)])
+    for expected, trained, inferred in zip(*results, strict=True):
+        np.testing.assert_allclose(trained, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(inferred, expected)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [FusedBatchNormalization(**OPTIONS), PointwiseConv2D(3, kernel_regularizer="l2")],
+    ids=["batch_norm", "convolution"],
+)
+def test_layers_come_back_from_their_config(layer):
+    again = type(layer).from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
