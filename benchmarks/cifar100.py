@@ -41,6 +41,7 @@ flags.DEFINE_enum(
     list(TABLES),
     "methods: all of them; cheaper: FRSKD where it costs less.",
 )
+flags.DEFINE_bool("train", True, "Train what is missing, not only write the table.")
 flags.DEFINE_bool("readme", False, "Write the table into README.md as well.")
 flags.DEFINE_string(
     "output", None, "Table and picture, no suffix; by default beside this file."
@@ -124,7 +125,14 @@ def build(leg, data, steps):
     """A compiled model for a leg that trains for some steps."""
     taps = leg.taps and [f"stage{i}_block2_out" for i in range(1, 5)][-leg.taps :]
     with dtype_policy(keras.DTypePolicy(leg.dtype_policy)):
-        return compiled(data, CHANNELS, leg.method(steps), steps, taps)
+        return compiled(
+            data,
+            CHANNELS,
+            leg.method(steps),
+            steps,
+            taps,
+            leg.warmup_epochs * data.steps_per_epoch,
+        )
 
 
 def train(name, seed, path):
@@ -183,6 +191,8 @@ def main(_):
     for name, seed in planned():
         path = path_of(name, seed)
         if not path.exists():
+            if not FLAGS.train:
+                continue
             print(f"{name}, seed {seed}", flush=True)
             train(name, seed, path)
         results.append(json.loads(path.read_text(encoding="utf-8")))
