@@ -20,7 +20,7 @@ plainly, for as long as MixSKD's steps take.
 
 MixSKD without warm-up stays at chance: its terms add up to about ten cross-entropies,
 and at a rate of 0.1 the maps are constant after the first epoch (feature loss 1e-6,
-task loss 4 ln 100). With the paper's warm-up of 5 epochs it learns.
+task loss 4 ln 100). The paper warms up for 5 epochs; that is a line of its own.
 """,
     "cheaper": "",
 }

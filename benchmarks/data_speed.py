@@ -76,7 +76,7 @@ def row(name, data, student_name, batch_size, mixing):
         mixing,
         f"{batch_size / statistics.median(pipeline):,.0f}",
         f"{batch_size / statistics.median(step):,.0f}",
-        f"{statistics.median(ratios):.0f} ({min(ratios):.0f} - {max(ratios):.0f})",
+        f"{statistics.median(ratios):.1f} ({min(ratios):.1f} - {max(ratios):.1f})",
     ]
     return f"| {' | '.join(cells)} |\n"
 
@@ -87,7 +87,9 @@ def main(_):
         small, large, many = (pathlib.Path(folder) / name for name in "abc")
         write_folders(small, 1000, 32, "png")
         write_folders(large, 300, 224, "jpg")
-        write_folders(many, 7200, 224, "jpg")  # Above 1 GiB, so that they are streamed.
+        # Above 1 GiB to train on, so that they are streamed.
+        write_folders(many / "train", 7300, 224, "jpg")
+        write_folders(many / "test", 100, 224, "jpg")
         sets = {
             "digits, 32x32x1": ("small_resnet", 32, {"dataset": "digits"}),
             "PNG files, 32x32x3": (
@@ -100,7 +102,7 @@ def main(_):
                 32,
                 {"dataset": "folder", "data_dir": large, "image_size": (224, 224)},
             ),
-            "7,200 JPEG files, 224x224x3, streamed": (
+            "7,300 JPEG files, 224x224x3, streamed": (
                 "MobileNetV3Small",
                 32,
                 {"dataset": "folder", "data_dir": many, "image_size": (224, 224)},

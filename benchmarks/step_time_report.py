@@ -90,7 +90,8 @@ def write(path, results, rounds, steps):
         f"# Cost of a training step\n\n`python -m benchmarks.step_time`, "
         f"{reports.machine()}. {rounds} turns of {steps} steps. Plain is the faster of "
         "its two legs (on a CPU they are the same). A network that only runs forward "
-        "counts a third of its multiply-adds.\n\n"
+        "counts a third of its multiply-adds; the first step of the leg with all steps "
+        "in one execution is all of them. Memory is the host's.\n\n"
         f"![Time and memory of each leg]({path.name}.png)\n"
     )
     for name, (costs, alike) in results.items():

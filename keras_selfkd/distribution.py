@@ -173,18 +173,16 @@ def nan_unless_finite(gradients, before, states, optimizer, dtype):
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         gradients = []
 
-    def flat(tensors):
-        numbers = [tf.reshape(tf.cast(tensor, dtype), [-1]) for tensor in tensors]
-        return tf.concat([tf.zeros(1, dtype), *numbers], 0)
+    def finite_sums(tensors):
+        """Where one of a tensor's numbers is not finite, neither is their sum."""
+        sums = [tf.reduce_sum(tf.cast(tensor, dtype)) for tensor in tensors]
+        return tf.math.is_finite(tf.stack([tf.zeros((), dtype), *sums]))
 
-    # Where one of its numbers is not finite, neither is their sum.
     known = [getattr(g, "values", g) for g in gradients if g is not None]
-    sums = flat(map(tf.reduce_sum, known))
     kept = [i for i, old in enumerate(before) if old.dtype.is_floating]
-    old = flat(before[i] for i in kept)
-    new = flat(states[i].value for i in kept)
-    lost = tf.math.is_finite(old) & ~tf.math.is_finite(new)
-    finite = tf.reduce_all(tf.math.is_finite(sums)) & ~tf.reduce_any(lost)
+    old = finite_sums(before[i] for i in kept)
+    new = finite_sums(states[i].value for i in kept)
+    finite = tf.reduce_all(finite_sums(known)) & tf.reduce_all(new | ~old)
     return tf.where(finite, tf.zeros((), dtype), tf.constant(float("nan"), dtype))
 
 

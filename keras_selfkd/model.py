@@ -110,7 +110,7 @@ class SelfDistillationModel(distribution.ReplicatedModel):
 
         Keras would then trace the step a second time.
         """
-        if self._batch_spec is not None and not self.optimizer.built:
+        if self._batch_spec is not None and self.train_function is None:
             self._build_for(self._batch_spec)
         return super().make_train_function(force)
 
@@ -120,11 +120,13 @@ class SelfDistillationModel(distribution.ReplicatedModel):
         if not isinstance(y, tf.TensorSpec) or not y.shape[1:].is_fully_defined():
             return
         logits = self._tapped.symbolic.logits
-        labels = tf.zeros((1, *y.shape[1:]), y.dtype)
+        count = y.shape[0] or 1
+        labels = tf.zeros((count, *y.shape[1:]), y.dtype)
         Supervision(self.loss).check_labels(labels, logits)
-        with self.distribute_strategy.scope():
-            self.optimizer.build(self.trainable_variables)
-        self.compute_metrics(None, labels, tf.zeros((1, *logits.shape[1:])))
+        if not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+        self.compute_metrics(None, labels, tf.zeros((count, *logits.shape[1:])))
         self.reset_metrics()
 
     def train_step(self, data):

@@ -12,10 +12,11 @@ from keras_selfkd.replicas import replica_count
 class EveryKSteps(Method):
     """Distils in every k-th step; the steps between are plain training.
 
-    The steps between skip the method's own networks, forward and backward; the views
-    that it makes of a batch (mixed, rotated) are made in all steps. Their terms count
-    as 0 there, in the logs too. The optimizer sees zero gradients of the method's
-    weights, so momentum and weight decay still move them.
+    The steps between skip the method's own networks, forward and backward; the other
+    terms count as 0 there, in the logs too. What `prepare` makes of a batch is made in
+    all steps: mixed or rotated views, which pass the student, and what a frozen teacher
+    says. The optimizer sees zero gradients of the method's weights, so momentum and
+    weight decay still move them.
 
     Args:
         method: The `Method`, with a term `"task"`.
@@ -23,7 +24,8 @@ class EveryKSteps(Method):
 
     Raises:
         ValueError: for `k` out of range, something else than a method or one without
-            a task, and under `tf.distribute`, where replicas cannot leave out a step.
+            a task, mixing of its own, and under `tf.distribute`, where replicas cannot
+            leave out a step.
 
     Example:
 
@@ -39,6 +41,11 @@ class EveryKSteps(Method):
             raise ValueError(
                 'Expected a method with a term "task", such as `FRSKD()`. Received: '
                 f"method={method!r}"
+            )
+        if self.mixing is not None:
+            raise ValueError(
+                "Mixing belongs to the method inside: `EveryKSteps(FRSKD(mixing="
+                f"Mixup(0.2)))`. Received: mixing={self.mixing!r}"
             )
         if not isinstance(k, int) or k < 1:
             raise ValueError(f"Expected k to be an integer above 0. Received: k={k!r}")
@@ -74,15 +81,19 @@ class EveryKSteps(Method):
     def loss_terms(self, student, batch, supervise):
         ranks = {}
 
+        def as_float(term):
+            return ops.cast(term, keras.config.floatx())
+
         def distilled():
             terms = self.method.loss_terms(student, batch, supervise)
+            terms = {name: as_float(term) for name, term in terms.items()}
             ranks.update({name: len(term.shape) for name, term in terms.items()})
             return terms
 
         def plain():
             y = batch["y"]
             first = ops.shape(y.own if isinstance(y, MixedLabels) else y)[0]
-            task = supervise(y, student.logits[:first])
+            task = as_float(supervise(y, student.logits[:first]))
             # In a graph the branches must agree in ranks; the first is traced first.
             others = {
                 name: ops.zeros([1] * ranks.get(name, 0), task.dtype)

@@ -1,6 +1,6 @@
 """Keras layers that train faster, with the same weights and numbers.
 
-Inference is Keras's own, and so is what a deployed network holds.
+Inference is Keras's own, and so is what an exported file holds.
 """
 
 import keras
@@ -13,12 +13,12 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     """BatchNormalization of `(batch, height, width, channels)` in one operation.
 
     Keras takes nine, and three times as long on a CPU. They do what the one cannot:
-    statistics over all replicas, and float64.
+    statistics over all replicas, and weights in other than float32.
     """
 
     def call(self, inputs, training=None, mask=None):
-        fused = training and self.trainable and not self.synchronized
-        if not fused or inputs.dtype == "float64":
+        own = self.trainable and not self.synchronized and self.dtype == "float32"
+        if not (training and own):
             return super().call(inputs, training=training, mask=mask)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
