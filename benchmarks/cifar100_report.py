@@ -5,7 +5,7 @@ import numpy as np
 from benchmarks import reports
 
 READINGS = {
-    "methods": """\
+    "cifar100": """\
 The aim was a mean gain of a point for FRSKD, and neither way of weighting reaches it
 here: three seeds spread by more than the gain. It makes the student fit its training
 images less in the same epochs (training accuracy: on the augmented batches of the last
@@ -71,7 +71,7 @@ def rows_of(results, times):
     return "\n".join([*lines, "", f"Each run, by seed: {each}."])
 
 
-def write(path, results, times, unfinished, table="methods", in_readme=False):
+def write(path, results, times, unfinished, table="cifar100", in_readme=False):
     """Writes the table and the picture of the finished runs, and prints the table.
 
     Args:
@@ -79,14 +79,12 @@ def write(path, results, times, unfinished, table="methods", in_readme=False):
         results: List of the runs' results.
         times: Dict from leg to how long its steps take.
         unfinished: Number of runs still to come.
-        table: Key of `cifar100_legs.TABLES`. Defaults to `"methods"`.
+        table: Key of `cifar100_legs.TABLES`. Defaults to `"cifar100"`.
         in_readme: Whether to write the table into README.md as well. Defaults to
             `False`.
     """
     rows = rows_of(results, times)
-    command = "python -m benchmarks.cifar100" + " --table=cheaper" * (
-        table == "cheaper"
-    )
+    command = f"python -m benchmarks.cifar100 --table={table}"
     rest = f"{unfinished} planned runs are not finished.\n\n" * bool(unfinished)
     text = (
         f"# CIFAR-100, first 100 images a class, thin ResNet-18\n\n"
@@ -111,5 +109,5 @@ def write(path, results, times, unfinished, table="methods", in_readme=False):
         "test accuracy, % (mean, and range over the seeds)",
     )
     if in_readme:
-        reports.write_between_markers("README.md", path.name, f"{rows}\n")
+        reports.write_between_markers("README.md", table, f"{rows}\n")
     print(text)

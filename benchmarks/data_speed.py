@@ -5,7 +5,7 @@ alone on one batch, with and without mixing (which is part of the step, over the
 batch at once): for the digits, and for folders of generated images, PNG files of
 CIFAR's size and JPEG files of 224x224 pixels, each with its fastest student; writes
 benchmarks/data_speed.md. The ratio says how many times faster images come than the step
-takes them. About five minutes on 2 cores.
+takes them.
 """
 
 import pathlib

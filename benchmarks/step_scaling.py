@@ -2,8 +2,8 @@
 
 Times plain training and FRSKD of ResNet-18 in turns while one thing at a time changes:
 images of a batch, pixels of an image, taps, width of the self-teacher, classes. Writes
-benchmarks/step_scaling.md and a log-log picture. About 15 minutes on 2 CPU cores;
-nothing else may run beside it.
+benchmarks/step_scaling.md and a log-log picture. Nothing else may run
+beside it.
 """
 
 import pathlib

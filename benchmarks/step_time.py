@@ -7,8 +7,8 @@ in one process and in turns (A B A B), and prints each one's seconds a step as a
 multiple of plain `fit`'s in the same turn. Beside it stands the ratio of multiply-adds,
 counted from the graphs: what a step must cost at least. Peak memory and the time to the
 first step (building and tracing included) are those of fresh processes. Writes
-benchmarks/step_time.md and .png, after every student. About 45 minutes on 2 CPU cores;
-nothing else may run beside it. Where there is a GPU it runs there, unchanged.
+benchmarks/step_time.md and .png, after every student. Nothing
+else may run beside it. Where there is a GPU it runs there, unchanged.
 """
 
 import pathlib

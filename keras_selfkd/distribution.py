@@ -123,15 +123,17 @@ class ReplicatedModel(keras.Model):
     or `test_step` returns `worker_logs(logs)`.
     """
 
-    # The nested `tf.TypeSpec`s of the batches of this `fit`, where they are known.
+    # The nested `tf.TypeSpec`s of the batches of this `fit`, where they are known;
+    # under a strategy Keras makes all variables before the step itself.
     _batch_spec = None
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         strategy = self.distribute_strategy
         if not is_multi_worker(strategy):
             super()._maybe_symbolic_build(iterator, data_batch)
-            dataset = getattr(iterator, "_distributed_dataset", None)
-            self._batch_spec = getattr(dataset, "element_spec", None)
+            if self._distribute_strategy is None:
+                dataset = getattr(iterator, "_distributed_dataset", None)
+                self._batch_spec = getattr(dataset, "element_spec", None)
             return
         if iterator is not None:
             _, _, batches = next(iter(iterator))

@@ -124,8 +124,7 @@ class SelfDistillationModel(distribution.ReplicatedModel):
         labels = tf.zeros((count, *y.shape[1:]), y.dtype)
         Supervision(self.loss).check_labels(labels, logits)
         if not self.optimizer.built:
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
+            self.optimizer.build(self.trainable_variables)
         self.compute_metrics(None, labels, tf.zeros((count, *logits.shape[1:])))
         self.reset_metrics()
 
