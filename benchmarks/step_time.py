@@ -204,8 +204,8 @@ def compare(name):
 
 
 def inference_ratios(models, data, name):
-    """Ratios of the times of FRSKD's model to the bare student's."""
-    if "FRSKD" not in models:
+    """Ratios of the times of FRSKD's model to the bare student's, not of some legs."""
+    if FLAGS.legs or "FRSKD" not in models:
         return {}
     ratios = {}
     for task in ("evaluate", "predict"):

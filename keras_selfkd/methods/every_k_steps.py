@@ -16,7 +16,7 @@ class EveryKSteps(Method):
     terms count as 0 there, in the logs too. What `prepare` makes of a batch is made in
     all steps: mixed or rotated views, which pass the student, and what a frozen teacher
     says. The optimizer sees zero gradients of the method's weights, so momentum and
-    weight decay still move them.
+    weight decay still move them. Not for XLA: Keras compiles without it, and says so.
 
     Args:
         method: The `Method`, with a term `"task"`.
@@ -51,6 +51,7 @@ class EveryKSteps(Method):
             raise ValueError(f"Expected k to be an integer above 0. Received: k={k!r}")
         self.method = method
         self.k = k
+        self.supports_jit = False  # XLA cannot take gradients through the branches.
         self.minimum_taps = method.minimum_taps
 
     @property
@@ -80,6 +81,9 @@ class EveryKSteps(Method):
 
     def loss_terms(self, student, batch, supervise):
         ranks = {}
+        y = batch["y"]
+        first = ops.shape(y.own if isinstance(y, MixedLabels) else y)[0]
+        own_logits = student.logits[:first]
 
         def as_float(term):
             return ops.cast(term, keras.config.floatx())
@@ -91,9 +95,10 @@ class EveryKSteps(Method):
             return terms
 
         def plain():
-            y = batch["y"]
-            first = ops.shape(y.own if isinstance(y, MixedLabels) else y)[0]
-            task = as_float(supervise(y, student.logits[:first]))
+            task = as_float(supervise(y, own_logits))
+            # Sums of nothing: gradients are 0, as in a graph, not missing.
+            empty = [ops.sum(ops.ravel(w)[:0]) for w in self.trainable_variables]
+            task += sum(as_float(nothing) for nothing in empty)
             # In a graph the branches must agree in ranks; the first is traced first.
             others = {
                 name: ops.zeros([1] * ranks.get(name, 0), task.dtype)

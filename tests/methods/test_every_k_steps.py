@@ -29,8 +29,6 @@ def values(variables):
     return [variable.numpy() for variable in variables]
 
 
-# Without a graph Keras sees that the steps between do not reach the self-teacher.
-@pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")
 @pytest.mark.parametrize("eagerly", [False, True], ids=["graph", "eager"])
 def test_distils_every_kth_step_and_trains_plainly_between(eagerly):
     images, labels = toys.class_data(8)

@@ -1,0 +1,121 @@
+"""What each change gave: `python -m benchmarks.changes`.
+
+Checks the commits of CHANGES out of this repository's history, one after another and
+for several rounds, and times FRSKD on ResNet-18 in each with benchmarks/step_time.py,
+as multiples of plain training's time, peak memory and first step in the same process.
+Writes benchmarks/changes.md. Nothing else may run beside it.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from absl import app, flags
+
+from benchmarks import reports, step_time
+from benchmarks.step_time_report import fastest, ratios
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("measure", None, "A student to measure in this tree, as JSON.")
+flags.DEFINE_integer("repeats", 2, "Measurements of each commit.", lower_bound=1)
+
+STUDENT = "resnet18"
+# Each with what it changed since the one before.
+CHANGES = {
+    "1fdb3d9": "before",
+    "94b4f47": "the self-teacher's BatchNorm in one operation",
+    "1a0a680": "its 1x1 convolutions as matrix products",
+    "dcbc0f0": "fusions weigh a map before they enlarge it",
+    "fba3b05": "the step is traced once, its gradients checked by sums",
+}
+
+
+def measure(student):
+    """Prints FRSKD's time, memory and first step as multiples of plain training's."""
+    costs, _ = step_time.compare(student)
+    plain, ours = fastest(costs), costs["FRSKD"]
+    print(
+        json.dumps(
+            {
+                "time": statistics.median(ratios(ours, plain)),
+                "memory": ours.memory / plain.memory,
+                "first": ours.first_step / plain.first_step,
+            }
+        )
+    )
+
+
+def in_its_tree(tree):
+    command = [sys.executable, "-m", "benchmarks.changes", f"--measure={STUDENT}"]
+    command += ["--legs=FRSKD", "--starts=1"]
+    command += [f"--{flag}={FLAGS[flag].value}" for flag in ("rounds", "steps")]
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
+    done = subprocess.run(
+        command,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tree,
+        env=environment,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_all(folder, here):
+    """What `measure` says of each commit, in each round."""
+    for commit in CHANGES:
+        git = ["git", "worktree", "add", "--quiet", "--detach", folder / commit, commit]
+        subprocess.run(git, check=True, cwd=here)
+        shutil.copytree(here, folder / commit / "benchmarks", dirs_exist_ok=True)
+    results = {commit: [] for commit in CHANGES}
+    for turn in range(FLAGS.repeats):
+        for commit, measured in results.items():
+            print(f"round {turn + 1} of {FLAGS.repeats}: {commit}", flush=True)
+            measured.append(in_its_tree(folder / commit))
+            print(measured[-1], flush=True)
+    return results
+
+
+def table(results):
+    text = (
+        "| commit | change | time | peak memory | first step |\n|---|---|---|---|---|\n"
+    )
+    for commit, change in CHANGES.items():
+        cells = []
+        for key in ("time", "memory", "first"):
+            each = [result[key] for result in results[commit]]
+            low, high = min(each), max(each)
+            cells.append(f"{statistics.median(each):.2f} ({low:.2f} to {high:.2f})")
+        text += f"| {commit} | {change} | {' | '.join(cells)} |\n"
+    return text
+
+
+def main(_):
+    if FLAGS.measure:
+        measure(FLAGS.measure)
+        return
+    here = pathlib.Path(__file__).parent
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            results = measure_all(pathlib.Path(folder), here)
+    finally:
+        subprocess.run(["git", "worktree", "prune"], check=True, cwd=here)
+    text = (
+        "# What each change gave\n\n`python -m benchmarks.changes`, "
+        f"{reports.machine()}. FRSKD on {STUDENT}, batch 64, plain training = 1 in the "
+        f"same process; medians (and range) of {FLAGS.repeats} processes, each with "
+        f"{FLAGS.rounds} turns of {FLAGS.steps} steps. Every line holds the changes "
+        "above it; what single parts take, and what did not help, is in "
+        f"[kernels.md](kernels.md).\n\n{table(results)}"
+    )
+    reports.write_text(here / "changes.md", text)
+    print(text)
+
+
+if __name__ == "__main__":
+    app.run(main)
