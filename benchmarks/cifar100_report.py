@@ -1,5 +1,7 @@
 """The report of benchmarks/cifar100.py: the table and the picture of its runs."""
 
+import statistics
+
 import numpy as np
 
 from benchmarks import reports
@@ -47,10 +49,13 @@ def rows_of(results, times):
         "|---|---|---|---|---|---|---|---|---|",
     ]
     all_plain = len(legs["plain"][0]["history"]["accuracy"])
+    plain_minutes = all_plain * statistics.median(
+        times[leg]["plain_minutes_an_epoch"] for leg in legs
+    )
     for leg, runs in legs.items():
         epochs = len(runs[0]["history"]["accuracy"])
         ratio = times[leg]["ratio"] * epochs / all_plain
-        minutes = ratio * times[leg]["plain_minutes_an_epoch"] * all_plain
+        minutes = ratio * plain_minutes
         gains = [100 * (run["accuracy"] - plain[run["seed"]]) for run in runs]
         cells = [
             leg,

@@ -4,7 +4,9 @@ import datetime
 import os
 import pathlib
 import platform
+import shlex
 import statistics
+import sys
 
 import keras
 import numpy as np
@@ -27,6 +29,12 @@ def write_between_markers(path, name, text):
     before, rest = path.read_text(encoding="utf-8").split(begin)
     after = rest.split(end)[1]
     write_text(path, f"{before}{begin}{text}{end}{after}")
+
+
+def command():
+    """Returns the command that started this benchmark."""
+    module = sys.modules["__main__"].__spec__.name
+    return f"python -m {shlex.join([module, *sys.argv[1:]])}"
 
 
 def machine():

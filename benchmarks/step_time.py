@@ -7,8 +7,9 @@ in one process and in turns (A B A B), and prints each one's seconds a step as a
 multiple of plain `fit`'s in the same turn. Beside it stands the ratio of multiply-adds,
 counted from the graphs: what a step must cost at least. Peak memory and the time to the
 first step (building and tracing included) are those of fresh processes. Writes
-benchmarks/step_time.md and .png, after every student. Nothing
-else may run beside it. Where there is a GPU it runs there, unchanged.
+benchmarks/step_time.md and .png, after every student. `--cheaper` times FRSKD's cheaper
+settings instead and writes step_time_cheaper.md and .png. Nothing else may run beside
+it. Where there is a GPU it runs there, unchanged.
 """
 
 import pathlib
@@ -25,77 +26,34 @@ from absl import app, flags
 
 from benchmarks import step_time_report
 from benchmarks.clock import Clock, in_turns, seconds
-from benchmarks.student_table import multiply_adds
-from examples.students import build_segmenter, build_student
-from keras_selfkd import (
-    FRSKD,
-    FRSKD_SLA,
-    NFD,
-    MixSKD,
-    SelfDistillationModel,
-    Supervised,
+from benchmarks.step_time_legs import (
+    MANY_STEPS,
+    PLAIN,
+    STUDENTS,
+    WITHOUT_XLA,
+    create,
+    legs_of,
 )
+from benchmarks.student_table import multiply_adds
 from keras_selfkd.graph import has_graph
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("students", None, "Names, by default all of STUDENTS.")
 flags.DEFINE_list("legs", None, "Names of the legs beside plain, by default all.")
+flags.DEFINE_bool("cheaper", False, "FRSKD's cheaper settings, not all methods.")
 flags.DEFINE_integer("rounds", 7, "Turns of all legs.", lower_bound=1)
 flags.DEFINE_integer("steps", 6, "Steps of each leg in a turn.", lower_bound=1)
 flags.DEFINE_integer("starts", 3, "Fresh processes of each leg.", lower_bound=1)
-flags.DEFINE_string("output", "benchmarks/step_time", "Table and picture, no suffix.")
+flags.DEFINE_string("output", None, "Table and picture, no suffix.")
 flags.DEFINE_string("alone", None, "A leg to start in this process, for its memory.")
-
-# Name: (height, width), images of a step, classes, arguments of FRSKD and its kin.
-STUDENTS = {
-    "resnet18": ((32, 32), 64, 100, {}),
-    "wide_resnet16_2": ((32, 32), 64, 100, {}),
-    # Wide last maps want a narrow self-teacher: README, "Supported students".
-    "MobileNetV2": ((96, 96), 64, 100, {"channels": 64}),
-    "thin_unet": ((180, 240), 8, 11, {}),
-}
-PLAIN = "plain `fit`"
-WITHOUT_XLA = "plain `fit`, `jit_compile=False`"
-DISTILLER = "`keras.distillation`, teacher of the same size"
-MANY_STEPS = "FRSKD, all steps in one execution"
-
-
-def create(name):
-    """A student of the table, with fresh weights."""
-    (height, width), _, classes, _ = STUDENTS[name]
-    build = build_segmenter if name == "thin_unet" else build_student
-    return build(name, (height, width, 3), classes)
 
 
 def legs(name):
-    """Functions from a student to the model that trains it, by name."""
-    options = STUDENTS[name][3]
-
-    def trained_by(method):
-        return lambda student: SelfDistillationModel(student, method())
-
-    every = {
-        PLAIN: lambda student: student,
-        WITHOUT_XLA: lambda student: student,
-        "Supervised": trained_by(Supervised),
-        DISTILLER: lambda student: distiller(student, create(name)),
-        "FRSKD": trained_by(lambda: FRSKD(**options)),
-        MANY_STEPS: trained_by(lambda: FRSKD(**options)),
-        "NFD": trained_by(lambda: NFD(**options)),
-        "FRSKD_SLA": trained_by(lambda: FRSKD_SLA(**options)),
-        "MixSKD": trained_by(MixSKD),
-    }
-    if name == "thin_unet":
-        del every["FRSKD_SLA"]  # For classes only.
+    """The legs of this run, by name: plain training first."""
+    every = legs_of(name, FLAGS.cheaper)
     if FLAGS.legs:
         return {leg: every[leg] for leg in (PLAIN, WITHOUT_XLA, *FLAGS.legs)}
     return every
-
-
-def distiller(student, teacher):
-    # Given by name, this loss takes logits for probabilities.
-    loss = keras.distillation.LogitsDistillation(keras.losses.KLDivergence())
-    return keras.distillation.Distiller(teacher, student, loss)
 
 
 def build(leg, name):
@@ -131,15 +89,22 @@ def operations(model):
         return operations(model.student) + operations(model.teacher) / 3
     method = getattr(model, "method", None)
     if method is None:
-        return multiply_adds(model, [model.inputs[0].shape[1:]])
+        return multiply_adds(model, shapes_into(model))
     x = np.zeros((2, *model.student.inputs[0].shape[1:]), "float32")
     y = np.zeros((2, *model.student.output.shape[1:-1]), "int32")
     batch = {"x": x, "y": y, "sample_weight": None, "valid": None}
     views = len(method.prepare(batch)["x"]) / len(x)
+    # Of EveryKSteps what it distils with, and how often.
+    share, method = 1 / getattr(method, "k", 1), getattr(method, "method", method)
     grown = method._flatten_layers(include_self=False, recursive=False)
-    networks = [model.student, *filter(has_graph, grown)]
-    shapes = ([tensor.shape[1:] for tensor in n.inputs] for n in networks)
-    return views * sum(map(multiply_adds, networks, shapes))
+    own = sum(multiply_adds(n, shapes_into(n)) for n in grown if has_graph(n))
+    return views * (
+        multiply_adds(model.student, shapes_into(model.student)) + share * own
+    )
+
+
+def shapes_into(network):
+    return [tensor.shape[1:] for tensor in network.inputs]
 
 
 def alone(leg, name):
@@ -168,6 +133,7 @@ def in_a_fresh_process(leg, name):
     """Peak MiB, MiB above importing, and seconds to the first step's end."""
     command = [sys.executable, "-m", "benchmarks.step_time", f"--alone={leg}"]
     command += [f"--students={name}", f"--steps={FLAGS.steps}"]
+    command += [f"--{'' if FLAGS.cheaper else 'no'}cheaper"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     before, most, first = map(float, done.stdout.splitlines()[-1].split())
     return most, most - before, first
@@ -205,7 +171,7 @@ def compare(name):
 
 def inference_ratios(models, data, name):
     """Ratios of the times of FRSKD's model to the bare student's, not of some legs."""
-    if FLAGS.legs or "FRSKD" not in models:
+    if FLAGS.legs or FLAGS.cheaper:
         return {}
     ratios = {}
     for task in ("evaluate", "predict"):
@@ -227,17 +193,18 @@ def clocked(run, data):
 
 
 def main(_):
-    names = FLAGS.students or list(STUDENTS)
+    every = ["resnet18", "MobileNetV2"] if FLAGS.cheaper else list(STUDENTS)
+    names = FLAGS.students or every
     if FLAGS.alone:
         alone(FLAGS.alone, names[0])
         return
+    suffix = "_cheaper" if FLAGS.cheaper else ""
+    path = pathlib.Path(FLAGS.output or f"benchmarks/step_time{suffix}")
     results = {}
     for name in names:
         results[name] = compare(name)
         keras.utils.clear_session()
-        step_time_report.write(
-            pathlib.Path(FLAGS.output), results, FLAGS.rounds, FLAGS.steps
-        )
+        step_time_report.write(path, results, FLAGS.rounds, FLAGS.steps)
 
 
 if __name__ == "__main__":

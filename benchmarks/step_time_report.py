@@ -87,7 +87,7 @@ def write(path, results, rounds, steps):
         steps: Number of steps of a turn.
     """
     text = (
-        f"# Cost of a training step\n\n`python -m benchmarks.step_time`, "
+        f"# Cost of a training step\n\n`{reports.command()}`, "
         f"{reports.machine()}. {rounds} turns of {steps} steps. Plain is the faster of "
         "its two legs (on a CPU they are the same). A network that only runs forward "
         "counts a third of its multiply-adds; the first step of the leg with all steps "
