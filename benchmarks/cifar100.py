@@ -187,20 +187,27 @@ def main(_):
     results = []
     for name, seed in planned():
         path = path_of(name, seed)
-        if not path.exists():
-            if not FLAGS.train:
-                continue
+        missing = not path.exists()
+        if missing and not FLAGS.train:
+            continue
+        if missing:
             print(f"{name}, seed {seed}", flush=True)
             train(name, seed, path)
         results.append(json.loads(path.read_text(encoding="utf-8")))
-        cifar100_report.write(
-            pathlib.Path(FLAGS.output or f"benchmarks/{FLAGS.table}"),
-            results,
-            {name: times(name) for name in legs() if path_of(name, 0).exists()},
-            unfinished=len(planned()) - len(results),
-            table=FLAGS.table,
-            in_readme=FLAGS.readme,
-        )
+        if missing:
+            report(results)
+    report(results)
+
+
+def report(results):
+    cifar100_report.write(
+        pathlib.Path(FLAGS.output or f"benchmarks/{FLAGS.table}"),
+        results,
+        {name: times(name) for name in legs() if path_of(name, 0).exists()},
+        unfinished=len(planned()) - len(results),
+        table=FLAGS.table,
+        in_readme=FLAGS.readme,
+    )
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def draw_curves(curves, epochs, path, title, ylabel):
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(9.5, 4.5), layout="constrained")
     axes = figure.subplots()
     for color, (leg, values) in zip(COLORS, curves.items(), strict=False):
         axes.plot(epochs, np.mean(values, 0), "o-", color=color, label=leg, ms=4)
@@ -78,7 +78,7 @@ def draw_curves(curves, epochs, path, title, ylabel):
             epochs, np.min(values, 0), np.max(values, 0), color=color, alpha=0.2
         )
     axes.set(title=title, xlabel="epoch", ylabel=ylabel)
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside right center")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     with whole(path) as staged:
