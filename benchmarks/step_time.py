@@ -46,6 +46,11 @@ flags.DEFINE_integer("steps", 6, "Steps of each leg in a turn.", lower_bound=1)
 flags.DEFINE_integer("starts", 3, "Fresh processes of each leg.", lower_bound=1)
 flags.DEFINE_string("output", None, "Table and picture, no suffix.")
 flags.DEFINE_string("alone", None, "A leg to start in this process, for its memory.")
+flags.register_multi_flags_validator(
+    ["cheaper", "steps"],
+    lambda given: not given["cheaper"] or given["steps"] % 2 == 0,
+    "with --cheaper, --steps must be even: EveryKSteps distils in every 2nd step",
+)
 
 
 def legs(name):

@@ -33,8 +33,8 @@ class MixSKD(Method):
       z_K(x~))`
 
     It is dear: ResNet-18 for 100 classes has 11.2 million parameters, but 42.6 million
-    are trained, at 5 times the multiply-adds of plain training (4.5 times the time, 2.2
-    times the memory). Warm the learning rate up, as the paper does: at 0.1 from the
+    are trained, at 5 times the multiply-adds of plain training (4.5 times the time,
+    twice the memory). Warm the learning rate up, as the paper does: at 0.1 from the
     first step on a thin ResNet-18 stayed at chance.
 
     A mixed image counts with the sample weights of both its images, by their shares;
