@@ -126,6 +126,7 @@ def draw(path, results):
             one.invert_yaxis()
             one.axvline(1, color="gray", lw=0.8)
             one.spines[["top", "right"]].set_visible(False)
-    rows[0][0].legend(frameon=False)
+    handles = rows[0][0].get_legend_handles_labels()
+    figure.legend(*handles, frameon=False, loc="outside lower left", ncols=2)
     with whole(path) as staged:
         figure.savefig(staged, format="png", dpi=150)
