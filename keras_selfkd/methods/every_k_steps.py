@@ -81,9 +81,6 @@ class EveryKSteps(Method):
 
     def loss_terms(self, student, batch, supervise):
         ranks = {}
-        y = batch["y"]
-        first = ops.shape(y.own if isinstance(y, MixedLabels) else y)[0]
-        own_logits = student.logits[:first]
 
         def as_float(term):
             return ops.cast(term, keras.config.floatx())
@@ -95,7 +92,9 @@ class EveryKSteps(Method):
             return terms
 
         def plain():
-            task = as_float(supervise(y, own_logits))
+            y = batch["y"]
+            first = ops.shape(y.own if isinstance(y, MixedLabels) else y)[0]
+            task = as_float(supervise(y, student.logits[:first]))
             # Sums of nothing: gradients are 0, as in a graph, not missing.
             empty = [ops.sum(ops.ravel(w)[:0]) for w in self.trainable_variables]
             task += sum(as_float(nothing) for nothing in empty)
