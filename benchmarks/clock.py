@@ -17,17 +17,23 @@ class Clock(keras.callbacks.Callback):
         self.start = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
-        self.seconds = time.perf_counter() - self.start
+        self.end = time.perf_counter()
+        self.seconds = self.end - self.start
 
     on_test_begin = on_predict_begin = on_train_begin
     on_test_batch_end = on_predict_batch_end = on_train_batch_end
 
 
-def seconds(model, data, steps):
-    """Trains for some steps; returns their seconds."""
+def fit(model, data, steps):
+    """Trains for some steps; returns the `Clock` of them."""
     clock = Clock()
     model.fit(data, steps_per_epoch=steps, verbose=0, callbacks=[clock])
-    return clock.seconds
+    return clock
+
+
+def seconds(model, data, steps):
+    """Trains for some steps; returns their seconds."""
+    return fit(model, data, steps).seconds
 
 
 def in_turns(functions, rounds, name):

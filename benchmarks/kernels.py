@@ -62,6 +62,9 @@ def fusions(size, channels):
     def large(x):
         return upsample(x, (size, size))
 
+    def repeated(x):
+        return ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2)
+
     def broadcast(w, a, b):
         n, half = tf.shape(a)[0], size // 2
         fine = tf.reshape(a, (n, half, 2, half, 2, channels))
@@ -69,8 +72,15 @@ def fusions(size, channels):
         return tf.reshape(w[0] * fine + w[1] * coarse, tf.shape(a))
 
     ways = {
-        "enlarge, then weigh": lambda w, a, b: w[0] * a + w[1] * large(b),
-        "weigh, then enlarge (kept)": lambda w, a, b: w[0] * a + large(w[1] * b),
+        "enlarge by `repeat`, then weigh": lambda w, a, b: (
+            w[0] * a + w[1] * repeated(b)
+        ),
+        "weigh, then enlarge by `repeat`": lambda w, a, b: (
+            w[0] * a + repeated(w[1] * b)
+        ),
+        "weigh, then enlarge by joining copies (kept)": lambda w, a, b: (
+            w[0] * a + large(w[1] * b)
+        ),
         "enlarge by the gradient of average pooling": lambda w, a, b: (
             w[0] * a + spread(w[1] * b)
         ),

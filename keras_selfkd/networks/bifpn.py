@@ -33,11 +33,11 @@ class FastNormalizedFusion(layers.Layer):
     def call(self, inputs):
         positive = ops.relu(ops.convert_to_tensor(self.fusion_weights))
         shares = positive / (ops.sum(positive) + 1e-6)
-        shares = ops.cast(shares, inputs[0].dtype)
+        shares = ops.unstack(ops.cast(shares, inputs[0].dtype), len(inputs))
         total = shares[0] * inputs[0]
-        for k, x in enumerate(inputs[1:], start=1):
+        for share, x in zip(shares[1:], inputs[1:], strict=True):
             # Weighed while it is small: that commutes with enlarging.
-            total += upsample(shares[k] * x, inputs[0].shape[1:3])
+            total += upsample(share * x, inputs[0].shape[1:3])
         return total
 
     def compute_output_shape(self, input_shape):
@@ -131,8 +131,11 @@ def up_again(down, second, depth, name, channels, resample_conv, sync):
 def upsample(x, size):
     if x.shape[1:3] == size:
         return x
-    if (2 * x.shape[1], 2 * x.shape[2]) == tuple(size):
-        return ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2)
+    height, width, channels = x.shape[1:]
+    if (2 * height, 2 * width) == tuple(size):
+        # Each row twice, then each position: faster than `ops.repeat`, also to trace.
+        x = ops.reshape(ops.concatenate([x, x], 2), (-1, 2 * height, width, channels))
+        return ops.reshape(ops.concatenate([x, x], 3), (-1, *size, channels))
     return ops.image.resize(x, size, interpolation="bilinear")
 
 

@@ -30,9 +30,9 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             is_training=True,
         )
         # It returns the unbiased variance; Keras averages the biased one.
-        count = tf.cast(tf.size(inputs) / tf.shape(inputs)[-1], variance.dtype)
+        one_of = inputs.shape[-1] / tf.cast(tf.size(inputs), variance.dtype)
         self._average(self.moving_mean, mean)
-        self._average(self.moving_variance, variance * (count - 1) / count)
+        self._average(self.moving_variance, variance * (1.0 - one_of))
         return outputs
 
     def _average(self, moving, value):
