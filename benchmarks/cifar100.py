@@ -47,6 +47,12 @@ flags.DEFINE_string(
     "output", None, "Table and picture, no suffix; by default beside this file."
 )
 
+flags.register_multi_flags_validator(
+    ["table", "readme"],
+    lambda given: given["table"] == "cifar100" or not given["readme"],
+    "README.md has a place for --table=cifar100 alone",
+)
+
 TEST_EVERY = 5
 CHANNELS = (16, 32, 64, 128)
 PLAIN_MINUTES = 5.5  # Of 30 epochs on 2 CPU cores, for the plan.

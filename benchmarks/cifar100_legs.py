@@ -99,5 +99,5 @@ CHEAPER = {
         ramped, seeds=3, cost=2.0, dtype_policy="mixed_bfloat16"
     ),
 }
-# Each under the name of its file and of its markers in README.md.
+# Each under the name of its file.
 TABLES = {"cifar100": METHODS, "cheaper": CHEAPER}

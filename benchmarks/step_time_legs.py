@@ -21,6 +21,8 @@ STUDENTS = {
     # Wide last maps want a narrow self-teacher: README, "Supported students".
     "MobileNetV2": ((96, 96), 64, 100, {"channels": 64}),
     "thin_unet": ((180, 240), 8, 11, {}),
+    # Its steps are so short that what Keras does between them counts.
+    "small_resnet": ((32, 32), 32, 10, {}),
 }
 PLAIN = "plain `fit`"
 WITHOUT_XLA = "plain `fit`, `jit_compile=False`"
