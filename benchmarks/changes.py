@@ -135,7 +135,7 @@ def main(_):
     finally:
         subprocess.run(["git", "worktree", "prune"], check=True, cwd=here)
     text = (
-        "# What each change gave\n\n`python -m benchmarks.changes`, "
+        f"# What each change gave\n\n`{reports.command()}`, "
         f"{reports.machine()}. FRSKD on {STUDENT}, batch 64, plain training = 1 in the "
         f"same process; medians (and range) of {FLAGS.repeats} processes, each with "
         f"{FLAGS.rounds} turns of {FLAGS.steps} steps. Every line holds the changes "

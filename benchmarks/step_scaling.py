@@ -121,7 +121,7 @@ def main(_):
             results[field][value] = known[setting]
     output = pathlib.Path(FLAGS.output)
     text = (
-        "# How the cost of a step grows\n\n`python -m benchmarks.step_scaling`, "
+        f"# How the cost of a step grows\n\n`{reports.command()}`, "
         f"{reports.machine()}. ResNet-18, medians of {FLAGS.rounds} turns of "
         f"{FLAGS.steps} steps; what does not change is {Setting()._asdict()}.\n\n"
         f"![Milliseconds of a step]({output.name}.png)\n\n{table(results)}"
