@@ -32,12 +32,12 @@ would give them was not tried.
 """,
     "cheaper": """\
 Against FRSKD's 41.0 with the same seeds, width 1 takes 1.2 points, the 2 coarsest taps
-1.9, 64 channels 1.6 (2.8 with one seed, 0.4 with the other), and every 2nd step 2.6:
-each is below plain training too, whose seeds spread by 2.6 points. Calibration stays
-better than plain training's with all of them, best with every 2nd step; likelihood
-with all but the 2 taps, which have plain training's. bfloat16 takes nothing: it is
-ahead of float32 by 1.5 and 2.0 points with the two seeds it has, which we do not
-explain and would not count on.
+1.8, 64 channels 1.1 (2.8 with one seed, 0.4 and 0.2 with the others), and every 2nd
+step 2.6: each is below plain training too, whose seeds spread by 2.6 points.
+Calibration stays better than plain training's with all of them, best with every 2nd
+step; likelihood with all but the 2 taps, which have plain training's. bfloat16 takes
+nothing: it is ahead of float32 by 1.5 and 2.0 points with two seeds, behind by 0.6 with
+the third, which is no difference by three seeds.
 
 The thin student's time says little about a full ResNet-18's (step_time_cheaper.md):
 64 channels are a quarter of what the self-teacher has on its coarsest map here, but

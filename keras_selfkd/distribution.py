@@ -175,16 +175,21 @@ def nan_unless_finite(gradients, before, states, optimizer, dtype):
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         gradients = []
 
-    def finite_sums(tensors):
-        """Where one of a tensor's numbers is not finite, neither is their sum."""
-        sums = [tf.reduce_sum(tf.cast(tensor, dtype)) for tensor in tensors]
-        return tf.math.is_finite(tf.stack([tf.zeros((), dtype), *sums]))
+    def flat(tensors):
+        """One vector of all numbers; most statistics are vectors already."""
+        vectors = [t if t.shape.rank == 1 else tf.reshape(t, (-1,)) for t in tensors]
+        return tf.concat([tf.cast(vector, dtype) for vector in vectors], 0)
 
+    # Where one of a gradient's numbers is not finite, neither is their sum.
     known = [getattr(g, "values", g) for g in gradients if g is not None]
+    axes = {rank: tf.range(rank) for rank in range(5)}  # For all, not one each.
+    sums = [tf.reduce_sum(tf.cast(g, dtype), axes.get(g.shape.rank)) for g in known]
+    finite = tf.reduce_all(tf.math.is_finite(tf.stack([tf.zeros((), dtype), *sums])))
     kept = [i for i, old in enumerate(before) if old.dtype.is_floating]
-    old = finite_sums(before[i] for i in kept)
-    new = finite_sums(states[i].value for i in kept)
-    finite = tf.reduce_all(finite_sums(known)) & tf.reduce_all(new | ~old)
+    if kept:
+        old = tf.math.is_finite(flat(before[i] for i in kept))
+        new = tf.math.is_finite(flat(states[i].value for i in kept))
+        finite &= tf.reduce_all(new | ~old)
     return tf.where(finite, tf.zeros((), dtype), tf.constant(float("nan"), dtype))
 
 

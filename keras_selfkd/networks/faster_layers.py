@@ -13,30 +13,29 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     """BatchNormalization of `(batch, height, width, channels)` in one operation.
 
     Keras takes nine, and three times as long on a CPU. They do what the one cannot:
-    statistics over all replicas, and weights in other than float32.
+    statistics over all replicas, weights in other than float32, and no momentum.
     """
 
     def call(self, inputs, training=None, mask=None):
-        own = self.trainable and not self.synchronized and self.dtype == "float32"
-        if not (training and own):
+        own = not self.synchronized and self.dtype == "float32" and self.momentum > 0
+        if not (training and self.trainable and own):
             return super().call(inputs, training=training, mask=mask)
+        # It averages the unbiased variance; Keras averages the biased one.
+        channels, size = inputs.shape[-1], tf.cast(tf.size(inputs), "float32")
+        biased = tf.maximum(size - channels, channels) / size
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=tf.convert_to_tensor(self.gamma),
             offset=tf.convert_to_tensor(self.beta),
-            mean=[],
-            variance=[],
+            mean=tf.convert_to_tensor(self.moving_mean),
+            variance=self.moving_variance / biased,
             epsilon=self.epsilon,
+            exponential_avg_factor=1.0 - self.momentum,
             is_training=True,
         )
-        # It returns the unbiased variance; Keras averages the biased one.
-        one_of = inputs.shape[-1] / tf.cast(tf.size(inputs), variance.dtype)
-        self._average(self.moving_mean, mean)
-        self._average(self.moving_variance, variance * (1.0 - one_of))
+        self.moving_mean.assign(mean)
+        self.moving_variance.assign(variance * biased)
         return outputs
-
-    def _average(self, moving, value):
-        moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")

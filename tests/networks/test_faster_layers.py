@@ -15,7 +15,7 @@ def both(dtype="float32", **options):
     """Keras's layer and ours, with the same weights."""
     layers = []
     for kind in (keras.layers.BatchNormalization, FusedBatchNormalization):
-        layer = kind(**OPTIONS, dtype=dtype, **options)
+        layer = kind(dtype=dtype, **{**OPTIONS, **options})
         layer.build((None, 3, 5, 4))
         layer.gamma.assign([0.5, 1.0, -2.0, 3.0])
         layer.beta.assign([0.0, 1.0, 2.0, -1.0])
@@ -54,6 +54,10 @@ def test_statistics_by_hand():
     np.testing.assert_allclose(layer.moving_mean, [0.5])
     # The biased variance is 1, the unbiased one 2.
     np.testing.assert_allclose(layer.moving_variance, [1.0])
+    # Of one number the variance is 0, and there is no unbiased one.
+    layer(np.array([0.5], "float32").reshape(1, 1, 1, 1), training=True)
+    np.testing.assert_allclose(layer.moving_mean, [0.5])
+    np.testing.assert_allclose(layer.moving_variance, [0.5])
 
 
 @pytest.mark.parametrize(
@@ -64,8 +68,9 @@ def test_statistics_by_hand():
         ("bfloat16", {}, True),
         ("float32", {"synchronized": True}, True),
         ("float32", {"trainable": False}, True),
+        ("float32", {"momentum": 0.0}, True),
     ],
-    ids=["inference", "float64", "bfloat16", "synchronised", "frozen"],
+    ids=["inference", "float64", "bfloat16", "synchronised", "frozen", "no momentum"],
 )
 def test_is_keras_s_own_where_nothing_is_fused(dtype, options, training):
     keras_s, own = both(dtype, **options)
