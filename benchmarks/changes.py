@@ -38,7 +38,7 @@ CHANGES = {
     "dcbc0f0": ("fusions weigh a map before they enlarge it", "-0.02"),
     "fba3b05": ("the step is traced once, its gradients checked by sums", "first step"),
     "049985d": ("maps enlarged by joining copies", "-0.00; first step"),
-    "e517f90": ("statistics checked as one vector, averaged by BatchNorm", "first step"),
+    "e517f90": ("statistics averaged in BatchNorm, checked together", "first step"),
 }
 TITLES = {"time": "time of a step", "memory": "peak memory", "first": "first step"}
 
