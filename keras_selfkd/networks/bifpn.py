@@ -6,16 +6,16 @@ from keras import layers, ops
 from keras_selfkd.networks.faster_layers import (
     FusedBatchNormalization,
     PointwiseConv2D,
+    weighed,
 )
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
 class FastNormalizedFusion(layers.Layer):
-    """Weighted sum of maps, with trained weights that sum to one.
+    """Shares of maps in their sum: trained, not negative, together one.
 
-    `sum_k w_k x_k` with `w = relu(v) / (sum(relu(v)) + 1e-6)` and `v` starting at 1.
-    Maps smaller than the first are enlarged to its size, nearest where that doubles
-    them, else bilinear (XLA has no gradient of nearest).
+    `w = relu(v) / (sum(relu(v)) + 1e-6)` with `v` starting at 1. Returns a scalar for
+    each map.
 
     References:
         Tan et al., "EfficientDet", CVPR 2020, https://arxiv.org/abs/1911.09070
@@ -32,16 +32,7 @@ class FastNormalizedFusion(layers.Layer):
 
     def call(self, inputs):
         positive = ops.relu(ops.convert_to_tensor(self.fusion_weights))
-        shares = positive / (ops.sum(positive) + 1e-6)
-        shares = ops.unstack(ops.cast(shares, inputs[0].dtype), len(inputs))
-        total = shares[0] * inputs[0]
-        for share, x in zip(shares[1:], inputs[1:], strict=True):
-            # Weighed while it is small: that commutes with enlarging.
-            total += upsample(share * x, inputs[0].shape[1:3])
-        return total
-
-    def compute_output_shape(self, input_shape):
-        return input_shape[0]
+        return ops.unstack(positive / (ops.sum(positive) + 1e-6), len(inputs))
 
 
 def bifpn(
@@ -80,52 +71,58 @@ def bifpn(
     """
     maps = list(features)
     for repeat in range(repeats):
-        name = f"bifpn{repeat + 1}"
-        lateral = [
-            maps[i] if repeat else conv_bn_relu(maps[i], c, f"{name}_lateral{i}", sync)
-            for i, c in enumerate(channels)
-        ]
-        convs = {"channels": channels, "resample_conv": resample_conv, "sync": sync}
-        down = top_down(lateral, depth, name, **convs)
+        names = f"bifpn{repeat + 1}_{{}}".format
+        convs = {"depth": depth, "resample_conv": resample_conv, "sync": sync}
+        down = top_down(maps, channels, names, lateral_conv=not repeat, **convs)
         if repeat == repeats - 1 and not bottom_up:
             return down
-        second = [
-            conv_bn_relu(maps[i], channels[i], f"{name}_second_lateral{i}", sync)
-            for i in range(1, len(maps))
-        ]
-        maps = up_again(down, second, depth, name, **convs)
+        maps = up_again(maps, down, channels, names, **convs)
     return maps
 
 
-def top_down(lateral, depth, name, channels, resample_conv, sync):
+def top_down(maps, channels, names, depth, resample_conv, lateral_conv, sync):
     """From coarsest to finest; the coarsest map is passed on as it is."""
-    refined = [lateral[-1]]
-    for i in reversed(range(len(lateral) - 1)):
-        above = refined[0]
-        if resample_conv:
-            # Before the upsampling, not after as in the paper: pointwise convolution,
-            # BatchNorm and ReLU commute with repeating each position.
-            above = conv_bn_relu(above, channels[i], f"{name}_up{i}", sync)
-        fusion = FastNormalizedFusion(name=f"{name}_down_fusion{i}")
-        fused = fusion([lateral[i], above])
-        fused = separable_convs(fused, depth, f"{name}_down{i}", sync)
-        refined.insert(0, layers.ReLU(name=f"{name}_top_down{i}")(fused))
+    last = len(maps) - 1
+    lateral = [names(f"lateral{i}") if lateral_conv else None for i in range(len(maps))]
+    refined = [resampled(maps[-1], channels[-1], lateral[-1], sync)]
+    for i in reversed(range(last)):
+        fusion = FastNormalizedFusion(name=names(f"down_fusion{i}"))
+        own, other = fusion([maps[i], refined[0]])
+        # Before the upsampling, not after as in the paper: pointwise convolution,
+        # BatchNorm and ReLU commute with repeating each position, shares with all.
+        conv = names(f"up{i}") if resample_conv else None
+        above = resampled(refined[0], channels[i], conv, sync, other)
+        fused = resampled(maps[i], channels[i], lateral[i], sync, own)
+        fused += upsample(above, fused.shape[1:3])
+        fused = separable_convs(fused, depth, names(f"down{i}"), sync)
+        refined.insert(0, layers.ReLU(name=names(f"top_down{i}"))(fused))
     return refined
 
 
-def up_again(down, second, depth, name, channels, resample_conv, sync):
+def up_again(maps, down, channels, names, depth, resample_conv, sync):
     """From finest to coarsest, with a lateral of its own on each level."""
     refined = [down[0]]
     for i in range(1, len(down)):
         below = downsample(refined[-1], down[i].shape[1:3])
-        if resample_conv:
-            below = conv_bn_relu(below, channels[i], f"{name}_pool{i}", sync)
         middle = [down[i]] if i < len(down) - 1 else []
-        fusion = FastNormalizedFusion(name=f"{name}_up_fusion{i}")
-        fused = fusion([second[i - 1], *middle, below])
-        fused = separable_convs(fused, depth, f"{name}_up_again{i}", sync)
-        refined.append(layers.ReLU(name=f"{name}_out{i}")(fused))
+        fusion = FastNormalizedFusion(name=names(f"up_fusion{i}"))
+        own, *between, other = fusion([maps[i], *middle, below])
+        second = names(f"second_lateral{i}")
+        fused = resampled(maps[i], channels[i], second, sync, own)
+        for x, share in zip(middle, between, strict=True):
+            fused += weighed(x, share)
+        conv = names(f"pool{i}") if resample_conv else None
+        fused += resampled(below, channels[i], conv, sync, other)
+        fused = separable_convs(fused, depth, names(f"up_again{i}"), sync)
+        refined.append(layers.ReLU(name=names(f"out{i}"))(fused))
     return refined
+
+
+def resampled(x, channels, conv, sync, share=None):
+    """A map that is part of a sum: its share, after the convolution of this name."""
+    if conv is not None:
+        return conv_bn_relu(x, channels, conv, sync, share)
+    return x if share is None else weighed(x, share)
 
 
 def upsample(x, size):
@@ -159,10 +156,12 @@ def separable_convs(x, depth, name, sync):
     return x
 
 
-def conv_bn_relu(x, channels, name, sync):
-    """1x1 convolution, BatchNorm, ReLU."""
+def conv_bn_relu(x, channels, name, sync, share=None):
+    """1x1 convolution, BatchNorm, ReLU; times a `share` that is not negative."""
     x = PointwiseConv2D(channels, name=name)(x)
-    return layers.ReLU(name=f"{name}_relu")(batch_norm(f"{name}_bn", sync)(x))
+    # ReLU commutes with the share, and BatchNorm's scale and offset take it in.
+    x = batch_norm(f"{name}_bn", sync)(x, share=share)
+    return layers.ReLU(name=f"{name}_relu")(x)
 
 
 def batch_norm(name, sync):

@@ -14,19 +14,25 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     Keras takes nine, and three times as long on a CPU. They do what the one cannot:
     statistics over all replicas, weights in other than float32, and no momentum.
+
+    Outputs are multiplied by the scalar `share`, unless it is `None`.
     """
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs, training=None, mask=None, share=None):
         own = not self.synchronized and self.dtype == "float32" and self.momentum > 0
         if not (training and self.trainable and own):
-            return super().call(inputs, training=training, mask=mask)
+            outputs = super().call(inputs, training=training, mask=mask)
+            return outputs if share is None else weighed(outputs, share)
+        gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
+        if share is not None:
+            gamma, beta = weighed(gamma, share), weighed(beta, share)
         # It averages the unbiased variance; Keras averages the biased one.
         channels, size = inputs.shape[-1], tf.cast(tf.size(inputs), "float32")
         biased = tf.maximum(size - channels, channels) / size
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
-            scale=tf.convert_to_tensor(self.gamma),
-            offset=tf.convert_to_tensor(self.beta),
+            scale=gamma,
+            offset=beta,
             mean=tf.convert_to_tensor(self.moving_mean),
             variance=self.moving_variance / biased,
             epsilon=self.epsilon,
@@ -52,3 +58,7 @@ class PointwiseConv2D(keras.layers.Conv2D):
         if not training:
             return super().call(inputs)
         return ops.matmul(inputs, ops.reshape(self.kernel, self.kernel.shape[2:]))
+
+
+def weighed(x, share):
+    return x * ops.cast(share, x.dtype)

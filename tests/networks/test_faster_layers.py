@@ -81,6 +81,39 @@ def test_is_keras_s_own_where_nothing_is_fused(dtype, options, training):
         np.testing.assert_array_equal(actual, expected)
 
 
+@pytest.mark.parametrize("share", [0.7, 0.0])
+@pytest.mark.parametrize(
+    ("dtype", "options", "training"),
+    [
+        ("float32", {}, True),
+        ("float32", {"synchronized": True}, True),
+        ("float32", {}, False),
+        ("float64", {}, True),
+    ],
+    ids=["one operation", "synchronised", "inference", "float64"],
+)
+def test_a_share_before_relu_weighs_the_map(dtype, options, training, share):
+    """Values, statistics, and gradients, also of the share itself."""
+    images = tf.constant(maps(0) - 3.0, dtype)
+    upstream, by = tf.constant(maps(1), dtype), tf.constant(share, dtype)
+    results = []
+    for inside in (True, False):
+        _, layer = both(dtype, **options)
+        with tf.GradientTape() as tape:
+            tape.watch([images, by])
+            if inside:
+                y = tf.nn.relu(layer(images, training=training, share=by))
+            else:
+                y = by * tf.nn.relu(layer(images, training=training))
+        sources = [images, *layer.trainable_variables, by]
+        gradients = tape.gradient(y, sources, output_gradients=upstream)
+        # A share is 0 where the ReLU of its weight is, which passes no gradient on.
+        gradients = gradients if share else gradients[:-1]
+        results.append([y, *layer.non_trainable_variables, *gradients])
+    for ours, weighed in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, weighed, rtol=1e-4, atol=2e-5)
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision(policy):
     keras_s, own = both(policy)
