@@ -39,6 +39,7 @@ CHANGES = {
     "fba3b05": ("the step is traced once, its gradients checked by sums", "first step"),
     "049985d": ("maps enlarged by joining copies", "-0.00; first step"),
     "e517f90": ("statistics averaged in BatchNorm, checked together", "first step"),
+    "eefbad1": ("fusion weights taken in by BatchNorm", "-0.02"),
 }
 TITLES = {"time": "time of a step", "memory": "peak memory", "first": "first step"}
 
