@@ -36,8 +36,8 @@ Against FRSKD's 41.0 with the same seeds, width 1 takes 1.2 points, the 2 coarse
 step 2.6: each is below plain training too, whose seeds spread by 2.6 points.
 Calibration stays better than plain training's with all of them, best with every 2nd
 step; likelihood with all but the 2 taps, which have plain training's. bfloat16 takes
-nothing: it is ahead of float32 by 1.5 and 2.0 points with two seeds, behind by 0.6 with
-the third, which is no difference by three seeds.
+nothing: it is ahead of float32 by 1.5 and 2.0 points with two seeds and behind by 0.6
+with the third; with so few seeds that is no difference.
 
 The thin student's time says little about a full ResNet-18's (step_time_cheaper.md):
 64 channels are a quarter of what the self-teacher has on its coarsest map here, but

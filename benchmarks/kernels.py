@@ -93,6 +93,33 @@ def fusions(size, channels):
     return [weights, maps(size, channels), maps(size // 2, channels)], ways
 
 
+def normalized_fusions(size, channels):
+    """Inputs and the ways to add two such maps after BatchNorm and ReLU, weighed."""
+    norms = [FusedBatchNormalization(epsilon=1e-5) for _ in range(2)]
+    for norm in norms:
+        norm.build((None, size, size, channels))
+    sizes = (size, size // 2)
+
+    def outside(w, *inputs):
+        parts = zip(norms, inputs, tf.unstack(w), strict=True)
+        return added(
+            share * ops.relu(norm(x, training=True)) for norm, x, share in parts
+        )
+
+    def inside(w, *inputs):
+        parts = zip(norms, inputs, tf.unstack(w), strict=True)
+        return added(
+            ops.relu(norm(x, training=True, share=share)) for norm, x, share in parts
+        )
+
+    def added(parts):
+        fine, coarse = parts
+        return fine + upsample(coarse, (size, size))
+
+    ways = {"weigh the maps": outside, "weigh scale and offset (kept)": inside}
+    return [tf.constant([0.4, 0.6]), *(maps(side, channels) for side in sizes)], ways
+
+
 def maps(size, channels):
     return tf.random.normal((64, size, size, channels))
 
@@ -159,6 +186,7 @@ PARTS = {
     "BatchNorm": batch_norms,
     "1x1 convolution": pointwise_convs,
     "fusion of two maps": fusions,
+    "the same after BatchNorm and ReLU": normalized_fusions,
 }
 
 

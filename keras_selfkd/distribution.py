@@ -175,22 +175,26 @@ def nan_unless_finite(gradients, before, states, optimizer, dtype):
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         gradients = []
 
-    def flat(tensors):
-        """One vector of all numbers; most statistics are vectors already."""
-        vectors = [t if t.shape.rank == 1 else tf.reshape(t, (-1,)) for t in tensors]
-        return tf.concat([tf.cast(vector, dtype) for vector in vectors], 0)
+    axes = {rank: tf.range(rank) for rank in range(2, 5)}  # For all, not one each.
 
-    # Where one of a gradient's numbers is not finite, neither is their sum.
+    def finite(tensors):
+        """Which sums are finite, then which numbers of the vectors, copied into one.
+
+        Where one of a tensor's numbers is not finite, neither is their sum.
+        """
+        tensors = [tf.cast(tensor, dtype) for tensor in tensors]
+        vectors = [tensor for tensor in tensors if tensor.shape.rank == 1]
+        others = [tensor for tensor in tensors if tensor.shape.rank != 1]
+        sums = [tf.reduce_sum(tensor, axes.get(tensor.shape.rank)) for tensor in others]
+        sums = tf.stack([tf.zeros((), dtype), *sums])
+        return tf.math.is_finite(tf.concat([sums, *vectors], 0))
+
     known = [getattr(g, "values", g) for g in gradients if g is not None]
-    axes = {rank: tf.range(rank) for rank in range(5)}  # For all, not one each.
-    sums = [tf.reduce_sum(tf.cast(g, dtype), axes.get(g.shape.rank)) for g in known]
-    finite = tf.reduce_all(tf.math.is_finite(tf.stack([tf.zeros((), dtype), *sums])))
     kept = [i for i, old in enumerate(before) if old.dtype.is_floating]
-    if kept:
-        old = tf.math.is_finite(flat(before[i] for i in kept))
-        new = tf.math.is_finite(flat(states[i].value for i in kept))
-        finite &= tf.reduce_all(new | ~old)
-    return tf.where(finite, tf.zeros((), dtype), tf.constant(float("nan"), dtype))
+    old = finite(before[i] for i in kept)
+    new = finite(states[i].value for i in kept)
+    accepted = tf.reduce_all(finite(known)) & tf.reduce_all(new | ~old)
+    return tf.where(accepted, tf.zeros((), dtype), tf.constant(float("nan"), dtype))
 
 
 def synchronize_batch_norm(model):

@@ -1,13 +1,13 @@
 """Functional graphs that methods grow on a student's taps, built by functions."""
 
-from keras_selfkd.networks.bifpn import FastNormalizedFusion, bifpn, conv_bn_relu
+from keras_selfkd.networks.bifpn import FusionShares, bifpn, conv_bn_relu
 from keras_selfkd.networks.branches import branches, joint_head, last_tap
 from keras_selfkd.networks.discriminators import discriminator
 from keras_selfkd.networks.heads import is_dense, prediction_head
 from keras_selfkd.networks.self_teacher import self_teacher
 
 __all__ = [
-    "FastNormalizedFusion",
+    "FusionShares",
     "bifpn",
     "branches",
     "conv_bn_relu",

@@ -11,11 +11,11 @@ from keras_selfkd.networks.faster_layers import (
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
-class FastNormalizedFusion(layers.Layer):
-    """Shares of maps in their sum: trained, not negative, together one.
+class FusionShares(layers.Layer):
+    """Shares of maps in their sum, for fast normalized fusion.
 
-    `w = relu(v) / (sum(relu(v)) + 1e-6)` with `v` starting at 1. Returns a scalar for
-    each map.
+    `w = relu(v) / (sum(relu(v)) + 1e-6)` with trained `v` starting at 1. Returns a
+    list of scalars, as many as maps are given; of these only the number counts.
 
     References:
         Tan et al., "EfficientDet", CVPR 2020, https://arxiv.org/abs/1911.09070
@@ -71,57 +71,58 @@ def bifpn(
     """
     maps = list(features)
     for repeat in range(repeats):
-        names = f"bifpn{repeat + 1}_{{}}".format
+        name_of = f"bifpn{repeat + 1}_{{}}".format
         convs = {"depth": depth, "resample_conv": resample_conv, "sync": sync}
-        down = top_down(maps, channels, names, lateral_conv=not repeat, **convs)
+        down = top_down(maps, channels, name_of, lateral_conv=not repeat, **convs)
         if repeat == repeats - 1 and not bottom_up:
             return down
-        maps = up_again(maps, down, channels, names, **convs)
+        maps = up_again(maps, down, channels, name_of, **convs)
     return maps
 
 
-def top_down(maps, channels, names, depth, resample_conv, lateral_conv, sync):
+def top_down(maps, channels, name_of, depth, resample_conv, lateral_conv, sync):
     """From coarsest to finest; the coarsest map is passed on as it is."""
-    last = len(maps) - 1
-    lateral = [names(f"lateral{i}") if lateral_conv else None for i in range(len(maps))]
-    refined = [resampled(maps[-1], channels[-1], lateral[-1], sync)]
-    for i in reversed(range(last)):
-        fusion = FastNormalizedFusion(name=names(f"down_fusion{i}"))
+    lateral = [
+        name_of(f"lateral{i}") if lateral_conv else None for i in range(len(maps))
+    ]
+    refined = [part(maps[-1], channels[-1], lateral[-1], sync)]
+    for i in reversed(range(len(maps) - 1)):
+        fusion = FusionShares(name=name_of(f"down_fusion{i}"))
         own, other = fusion([maps[i], refined[0]])
         # Before the upsampling, not after as in the paper: pointwise convolution,
         # BatchNorm and ReLU commute with repeating each position, shares with all.
-        conv = names(f"up{i}") if resample_conv else None
-        above = resampled(refined[0], channels[i], conv, sync, other)
-        fused = resampled(maps[i], channels[i], lateral[i], sync, own)
+        conv = name_of(f"up{i}") if resample_conv else None
+        above = part(refined[0], channels[i], conv, sync, other)
+        fused = part(maps[i], channels[i], lateral[i], sync, own)
         fused += upsample(above, fused.shape[1:3])
-        fused = separable_convs(fused, depth, names(f"down{i}"), sync)
-        refined.insert(0, layers.ReLU(name=names(f"top_down{i}"))(fused))
+        fused = separable_convs(fused, depth, name_of(f"down{i}"), sync)
+        refined.insert(0, layers.ReLU(name=name_of(f"top_down{i}"))(fused))
     return refined
 
 
-def up_again(maps, down, channels, names, depth, resample_conv, sync):
+def up_again(maps, down, channels, name_of, depth, resample_conv, sync):
     """From finest to coarsest, with a lateral of its own on each level."""
     refined = [down[0]]
     for i in range(1, len(down)):
         below = downsample(refined[-1], down[i].shape[1:3])
         middle = [down[i]] if i < len(down) - 1 else []
-        fusion = FastNormalizedFusion(name=names(f"up_fusion{i}"))
+        fusion = FusionShares(name=name_of(f"up_fusion{i}"))
         own, *between, other = fusion([maps[i], *middle, below])
-        second = names(f"second_lateral{i}")
-        fused = resampled(maps[i], channels[i], second, sync, own)
+        second = name_of(f"second_lateral{i}")
+        fused = part(maps[i], channels[i], second, sync, own)
         for x, share in zip(middle, between, strict=True):
             fused += weighed(x, share)
-        conv = names(f"pool{i}") if resample_conv else None
-        fused += resampled(below, channels[i], conv, sync, other)
-        fused = separable_convs(fused, depth, names(f"up_again{i}"), sync)
-        refined.append(layers.ReLU(name=names(f"out{i}"))(fused))
+        conv = name_of(f"pool{i}") if resample_conv else None
+        fused += part(below, channels[i], conv, sync, other)
+        fused = separable_convs(fused, depth, name_of(f"up_again{i}"), sync)
+        refined.append(layers.ReLU(name=name_of(f"out{i}"))(fused))
     return refined
 
 
-def resampled(x, channels, conv, sync, share=None):
-    """A map that is part of a sum: its share, after the convolution of this name."""
-    if conv is not None:
-        return conv_bn_relu(x, channels, conv, sync, share)
+def part(x, channels, conv_name, sync, share=None):
+    """A map as part of a sum: after a convolution, if named, and times its share."""
+    if conv_name is not None:
+        return conv_bn_relu(x, channels, conv_name, sync, share)
     return x if share is None else weighed(x, share)
 
 
@@ -133,6 +134,7 @@ def upsample(x, size):
         # Each row twice, then each position: `ops.repeat` in fewer operations.
         x = ops.reshape(ops.concatenate([x, x], 2), (-1, 2 * height, width, channels))
         return ops.reshape(ops.concatenate([x, x], 3), (-1, *size, channels))
+    # Not nearest, of which XLA has no gradient.
     return ops.image.resize(x, size, interpolation="bilinear")
 
 

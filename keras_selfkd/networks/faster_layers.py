@@ -12,7 +12,7 @@ from keras import ops
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """BatchNormalization of `(batch, height, width, channels)` in one operation.
 
-    Keras takes nine, and three times as long on a CPU. They do what the one cannot:
+    Keras takes nine, and over three times as long on a CPU. They do what the one cannot:
     statistics over all replicas, weights in other than float32, and no momentum.
 
     Outputs are multiplied by the scalar `share`, unless it is `None`.
@@ -26,21 +26,21 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
         if share is not None:
             gamma, beta = weighed(gamma, share), weighed(beta, share)
-        # It averages the unbiased variance; Keras averages the biased one.
+        # It averages unbiased variances; Keras biased ones, `ratio` times as large.
         channels, size = inputs.shape[-1], tf.cast(tf.size(inputs), "float32")
-        biased = tf.maximum(size - channels, channels) / size
+        ratio = tf.maximum(size - channels, channels) / size
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=gamma,
             offset=beta,
             mean=tf.convert_to_tensor(self.moving_mean),
-            variance=self.moving_variance / biased,
+            variance=self.moving_variance / ratio,
             epsilon=self.epsilon,
             exponential_avg_factor=1.0 - self.momentum,
             is_training=True,
         )
         self.moving_mean.assign(mean)
-        self.moving_variance.assign(variance * biased)
+        self.moving_variance.assign(variance * ratio)
         return outputs
 
 

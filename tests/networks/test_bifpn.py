@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_selfkd.networks import FastNormalizedFusion, bifpn, prediction_head
+from keras_selfkd.networks import FusionShares, bifpn, prediction_head
 from keras_selfkd.networks.bifpn import upsample
 from tests.golden_arrays import GOLDEN, assert_parity, set_rule_weights
 
@@ -72,20 +72,53 @@ def test_parameter_counts_are_the_papers(student, sizes, channels):
         assert trainable == GOLDEN[f"count.{student}_cifar100.{name}"]
 
 
-def test_fusion_by_hand():
-    fusion = FastNormalizedFusion()
+def test_shares_by_hand():
+    fusion = FusionShares()
     maps = [np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1, 1))]
     np.testing.assert_allclose(fusion(maps), [1.0 / (2.0 + 1e-6)] * 2)
     fusion.fusion_weights.assign([3.0, -1.0])
     np.testing.assert_allclose(fusion(maps), [3.0 / (3.0 + 1e-6), 0.0])
 
 
-def test_fusion_epsilon_counts_when_the_weights_are_small():
-    fusion = FastNormalizedFusion()
+def test_epsilon_of_shares_counts_when_the_weights_are_small():
+    fusion = FusionShares()
     maps = [np.ones((1, 1, 1, 1)), np.ones((1, 1, 1, 1))]
     fusion(maps)
     fusion.fusion_weights.assign([1e-6, 1e-6])
     np.testing.assert_allclose(fusion(maps), [1.0 / 3.0] * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("resample_conv", [True, False])
+def test_each_share_weighs_its_own_map(resample_conv):
+    """The sums of two fusions, put together from layers and shares that all differ."""
+    taps = taps_of([((8, 8), 3), ((4, 4), 5), ((2, 2), 7)])
+    refined = bifpn(taps, [4, 4, 4], resample_conv=resample_conv, depth=1)
+    layer = keras.Model(taps, refined).get_layer
+
+    def conv(x, name, needed=True):
+        norm = layers.BatchNormalization(epsilon=1e-5, momentum=0.9)
+        return layers.ReLU()(norm(layer(f"bifpn1_{name}")(x))) if needed else x
+
+    fine, middle = (layer(f"bifpn1_top_down{i}").output for i in (0, 1))
+    pooled = layers.MaxPooling2D(3, strides=2, padding="same")(fine)
+    above = upsample(conv(middle, "up0", resample_conv), (8, 8))
+    below = conv(pooled, "pool1", resample_conv)
+    expected = [
+        0.75 * conv(taps[0], "lateral0") + 0.25 * above,
+        0.5 * conv(taps[1], "second_lateral1") + 0.125 * middle + 0.375 * below,
+    ]
+    sums = [layer(f"bifpn1_{n}_depthwise1").input for n in ("down0", "up_again1")]
+    layer("bifpn1_down_fusion0").fusion_weights.assign([3.0, 1.0])
+    layer("bifpn1_up_fusion1").fusion_weights.assign([4.0, 1.0, 3.0])
+    random = np.random.default_rng(0)
+    maps = [random.normal(size=(2, *t.shape[1:])).astype("float32") for t in taps]
+    for training in (False, True):  # Training changes statistics of one of them twice.
+        ours, by_hand = (
+            keras.Model(taps, ends)(maps, training=training)
+            for ends in (sums, expected)
+        )
+        for one, other in zip(ours, by_hand, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 def test_first_lateral_feeds_top_down_and_second_feeds_bottom_up():
