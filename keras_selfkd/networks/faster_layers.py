@@ -12,8 +12,8 @@ from keras import ops
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """BatchNormalization of `(batch, height, width, channels)` in one operation.
 
-    Keras takes nine, and over three times as long on a CPU. They do what the one cannot:
-    statistics over all replicas, weights in other than float32, and no momentum.
+    Keras takes nine, and more than three times as long on a CPU. They do what the one
+    cannot: statistics over all replicas, weights in other than float32, no momentum.
 
     Outputs are multiplied by the scalar `share`, unless it is `None`.
     """
