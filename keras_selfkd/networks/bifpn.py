@@ -89,12 +89,17 @@ def top_down(maps, channels, name_of, depth, resample_conv, lateral_conv, sync):
     for i in reversed(range(len(maps) - 1)):
         fusion = FusionShares(name=name_of(f"down_fusion{i}"))
         own, other = fusion([maps[i], refined[0]])
-        # Before the upsampling, not after as in the paper: pointwise convolution,
-        # BatchNorm and ReLU commute with repeating each position, shares with all.
-        conv = name_of(f"up{i}") if resample_conv else None
-        above = part(refined[0], channels[i], conv, sync, other)
         fused = part(maps[i], channels[i], lateral[i], sync, own)
-        fused += upsample(above, fused.shape[1:3])
+        size = fused.shape[1:3]
+        if resample_conv:
+            # Before the upsampling, not after as in the paper: pointwise convolution,
+            # BatchNorm and ReLU commute with repeating each position, shares with all.
+            name = name_of(f"up{i}")
+            above = conv_bn_relu(refined[0], channels[i], name, sync, other)
+            fused += upsample(above, size)
+        else:
+            # In a student a map that is weighed before would be its resolution's last.
+            fused += weighed(upsample(refined[0], size), other)
         fused = separable_convs(fused, depth, name_of(f"down{i}"), sync)
         refined.insert(0, layers.ReLU(name=name_of(f"top_down{i}"))(fused))
     return refined
