@@ -78,7 +78,7 @@ def fusions(size, channels):
         "weigh, then enlarge by `repeat`": lambda w, a, b: (
             w[0] * a + repeated(w[1] * b)
         ),
-        "weigh, then enlarge by joining copies (kept)": lambda w, a, b: (
+        "weigh, then enlarge by joining copies (so enlarged)": lambda w, a, b: (
             w[0] * a + large(w[1] * b)
         ),
         "enlarge by the gradient of average pooling": lambda w, a, b: (

@@ -153,9 +153,15 @@ def compare(name):
         FRSKD's model do alike (`evaluate`, `predict`) to the ratios of their times.
     """
     fresh = {leg: [] for leg in legs(name)}
-    for _ in range(FLAGS.starts):
+    for turn in range(FLAGS.starts):
         for leg, runs in fresh.items():
             runs.append(in_a_fresh_process(leg, name))
+            most, _, first = runs[-1]
+            print(
+                f"{name}, start {turn + 1} of {FLAGS.starts}: {leg}: first step "
+                f"{first:.1f} s, peak {most:,.0f} MiB",
+                flush=True,
+            )
     data = batches(name)
     models = {leg: build(leg, name) for leg in legs(name)}
     for model in models.values():
