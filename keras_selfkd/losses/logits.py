@@ -5,7 +5,7 @@ from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
-def soft_label(target, prediction, temperature=4.0):
+def soft_label(target, prediction, temperature=4.0, multi_label=False):
     """Temperature-scaled Kullback-Leibler divergence of the prediction's classes.
 
     `T^2 * sum_c p_c (log p_c - log q_c)` with `p = softmax(target / T)` and
@@ -17,6 +17,9 @@ def soft_label(target, prediction, temperature=4.0):
             single logit `z` (binary) counts as the two logits `(0, z)`.
         prediction: Student logits of the same shape.
         temperature: Float above 0 that softens both distributions. Defaults to 4.
+        multi_label: Boolean, whether each logit is a label of its own. It then counts
+            as `(0, z)`, and the divergence is the mean over the labels, as Keras's
+            binary cross-entropy is. Defaults to `False`.
 
     Returns:
         Tensor `(...)`, for example `(batch,)`, or `(batch, height, width)` for
@@ -28,15 +31,27 @@ def soft_label(target, prediction, temperature=4.0):
     >>> loss = soft_label(np.array([[0.0, 0.0]]), np.array([[0.0, 4.0]]), 4.0)
     >>> print(np.round(np.array(loss), 4))
     [1.9218]
+    >>> target, prediction = np.array([[9.0, 9.0]]), np.array([[-9.0, -9.0]])
+    >>> for multi_label in (False, True):  # All are there, or none is.
+    ...     print(np.array(soft_label(target, prediction, 1.0, multi_label)).round(2))
+    [0.]
+    [17.99]
 
     References:
         Hinton et al., "Distilling the Knowledge in a Neural Network", 2015,
         https://arxiv.org/abs/1503.02531
     """
-    log_target = log_probabilities(ops.stop_gradient(target), temperature)
+    target = ops.stop_gradient(target)
+    if multi_label:
+        target, prediction = (
+            ops.expand_dims(target, -1),
+            ops.expand_dims(prediction, -1),
+        )
+    log_target = log_probabilities(target, temperature)
     log_prediction = log_probabilities(prediction, temperature)
     divergence = ops.exp(log_target) * (log_target - log_prediction)
-    return temperature**2 * ops.sum(divergence, axis=-1)
+    divergence = temperature**2 * ops.sum(divergence, axis=-1)
+    return ops.mean(divergence, axis=-1) if multi_label else divergence
 
 
 def log_probabilities(logits, temperature):

@@ -58,6 +58,15 @@ def test_one_logit_is_two():
     assert np.all(np.array(soft_label(t, z)) > 0)
 
 
+@pytest.mark.parametrize("shape", [(6, 3), (2, 3, 4, 5), (4, 1)])
+def test_several_labels_are_bernoulli_divergences(shape):
+    target, prediction = np.random.default_rng(0).normal(size=(2, *shape)) * 3
+    p, q = (1 / (1 + np.exp(-z / 2.0)) for z in (target, prediction))
+    expected = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+    actual = soft_label(target, prediction, temperature=2.0, multi_label=True)
+    np.testing.assert_allclose(actual, 4.0 * expected.mean(-1), 1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_low_precision_does_not_overflow(dtype):
     target = keras.ops.cast([[200.0, -200.0]], dtype)
