@@ -1,8 +1,10 @@
 """Looking at a data set before a long training does, and weighing its pixels."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_selfkd.batch import check_counts, images_and_keys
 from keras_selfkd.supervision import Supervision
 from keras_selfkd.weights import fit_weight
 
@@ -39,11 +41,13 @@ def check_data(dataset, model):
     """
     supervision = Supervision(model.loss)
     examples = 0
-    for number, (images, labels, *_) in enumerate(dataset):
-        images = images["image"] if isinstance(images, dict) else images
+    for number, data in enumerate(dataset):
+        x, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         try:
+            images, _ = images_and_keys(x)
             check_images(images, model.student.inputs[0].shape)
             supervision.check_labels(labels, model.student.outputs[0])
+            check_counts({"x": images, "y": labels, "sample_weight": sample_weight})
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             message = getattr(error, "message", str(error))
             raise ValueError(f"Batch {number}: {message}") from error

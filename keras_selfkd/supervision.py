@@ -6,17 +6,20 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_selfkd.matching import enlarged
+from keras_selfkd import labels
+from keras_selfkd.loss_kind import LossKind, kind_of, name_of
+from keras_selfkd.losses import soft_label
 from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.networks import is_dense
-from keras_selfkd.replicas import replica_count, sum_over_replicas
-from keras_selfkd.weights import fit_weight, per_pixel
+from keras_selfkd.replicas import sum_over_replicas
+from keras_selfkd.weights import fit_weight
 
 
 class Supervision:
     """Callable `(y, logits) -> loss`, `(batch,)` or `(batch, height, width)`.
 
-    For `MixedLabels` it is the weighted sum of the losses of both labels.
+    For `MixedLabels` it is the weighted sum of the losses of both labels. A compiled
+    loss that gives one value for the batch stays a scalar, times the mean weight.
 
     Args:
         loss: What `compile(loss=...)` was given: a `keras.losses.Loss`, a function
@@ -25,6 +28,10 @@ class Supervision:
     Raises:
         ValueError: for several losses, one on probabilities, or one without a
             reduction.
+
+    Attributes:
+        multi_label: Whether each logit is a yes or no of its own, known once
+            `check_labels` has tried the loss. False before.
     """
 
     def __init__(self, loss):
@@ -41,6 +48,8 @@ class Supervision:
         self.reduction = resolved.reduction if is_object else "sum_over_batch_size"
         self.ignore_class = getattr(resolved, "ignore_class", None)
         self.is_sparse = is_sparse(resolved)
+        self._has_from_logits = from_logits_argument(resolved) is not None
+        self._name, self._kind = name_of(resolved), LossKind()
         if self.reduction in (None, "none"):
             raise ValueError(
                 "The compiled loss must have a reduction, so that replicas can share "
@@ -61,78 +70,86 @@ class Supervision:
             return share * own + (1.0 - share) * partner
         # As `Loss.__call__` does: labels and logits in the loss's dtype.
         dtype = keras.config.floatx()
-        y = ops.convert_to_tensor(y, dtype=dtype)
+        y = ops.convert_to_tensor(labels.for_each_logit(y, logits), dtype=dtype)
         return self.per_example(y, ops.convert_to_tensor(logits, dtype=dtype))
+
+    @property
+    def multi_label(self):
+        return self._kind.multi_label
+
+    def soft_label(self, target, prediction, temperature):
+        """`losses.soft_label` of the kind of classes that the compiled loss has."""
+        return soft_label(target, prediction, temperature, self.multi_label)
 
     def valid_pixels(self, y, logits):
         """Mask `(batch, height, width)` of the pixels that are not void, or `None`."""
         if self.ignore_class is None or not is_dense(logits):
             return None
         y = ops.squeeze(y, -1) if len(y.shape) == 4 else y
-        return ops.not_equal(y, ops.cast(self.ignore_class, y.dtype))
+        return ops.not_equal(labels.comparable(y), self.ignore_class)
 
     def check_labels(self, y, logits):
-        """Checks that labels fit the logits.
+        """Checks that labels fit the logits, and the loss both.
 
         Returns:
             List of assertions that the step's forward pass must wait for.
 
         Raises:
-            ValueError: if the shape does not fit.
+            ValueError: if the shape does not fit, or the loss is one on probabilities.
             tf.errors.InvalidArgumentError: in the step, if a label is out of range.
         """
-        if y is None:
-            raise ValueError(
-                "Training needs labels: pass `fit(x, y)` or a dataset of (images, "
-                "labels). Received: y=None"
-            )
-        if tf.as_dtype(y.dtype) == tf.string:
-            raise ValueError(
-                "Labels must be numbers: map the names to integers with "
-                f"`keras.layers.StringLookup`. Received: y of {y.dtype}"
-            )
-        expected = tuple(logits.shape[1:-1] if self.is_sparse else logits.shape[1:])
-        shape = tuple(y.shape[1:])
-        fits = shape in (expected, (*expected, 1)) or (expected == (1,) and not shape)
-        if not fits and not self._larger_masks(shape, expected):
-            raise ValueError(
-                f"The labels do not fit the logits. Expected shape (batch, *{expected})"
-                f" for this loss and logits {tuple(logits.shape)}. Received: y with "
-                f"shape {tuple(y.shape)}. Integer labels need "
-                "SparseCategoricalCrossentropy, one-hot labels "
-                "CategoricalCrossentropy. Masks may be larger than the logits; those "
-                "of a binary student need a last axis, `masks[..., None]`."
-            )
-        return self._in_range(y, logits.shape[-1]) if self.is_sparse else []
+        labels.check_numbers(y)
+        integers = self._takes_integers(y, logits)
+        shape = labels.check_shape(y, logits, integers)
+        with tf.init_scope():
+            self._kind = kind_of(self.per_example, (2, *shape), integers, self._name)
+        classes = logits.shape[-1]
+        if integers:
+            return labels.in_classes(y, classes, self.ignore_class)
+        if self._has_from_logits or self._kind.unbounded:
+            return labels.in_shares(y)
+        return labels.finite(y)
 
-    def _larger_masks(self, shape, expected):
-        """Whether labels are masks that the logits can be enlarged to."""
-        if len(expected) < 2 or len(shape) < 2:
-            return False
-        fits = shape[2:] in (expected[2:], (*expected[2:], 1))
-        return fits and all(
-            size is None or size >= least
-            for size, least in zip(shape[:2], expected[:2], strict=True)
-        )
+    def _takes_integers(self, y, logits):
+        """Whether labels are numbers of classes; only an unknown loss takes both."""
+        if self._has_from_logits or logits.shape[-1] == 1:
+            return self.is_sparse
+        return len(y.shape) < len(logits.shape) or y.shape[-1] == 1
 
-    def _in_range(self, y, classes):
-        y = tf.convert_to_tensor(y)
-        allowed = (y >= 0) & (y < tf.cast(classes, y.dtype))
-        if self.ignore_class is not None:
-            allowed |= y == tf.cast(self.ignore_class, y.dtype)
-        if y.dtype.is_floating:
-            allowed &= y == tf.round(y)
+    def checked_term(self, name, values, images, logits):
+        """Returns a term that has one value, or one for each image or each pixel.
+
+        Args:
+            name: What messages call it.
+            values: What a method returned.
+            images: The user's images, `(batch, ...)`.
+            logits: The student's logits, as large as the masks.
+
+        Raises:
+            ValueError: if the shape is known, and another one.
+            tf.errors.InvalidArgumentError: in the step, if it is known there alone.
+        """
+        shape = tuple(values.shape)
         message = (
-            f"Labels must lie in [0, {classes}), the student's number of classes (void "
-            f"pixels: ignore_class={self.ignore_class}), and be whole numbers. "
-            f"Received labels of {y.dtype.name} from, to:"
+            f"The term {name!r} must be a scalar, (batch,) or (batch, height, width): "
+            "one view's, as many as images. Split views with `student.split(views)`. "
+            f"Received: {name} with shape {shape} for {images.shape[0]} images"
         )
-        data = [message, tf.reduce_min(y), tf.reduce_max(y)]
-        assertion = tf.debugging.Assert(tf.reduce_all(allowed), data)
-        # Eager execution has asserted already, and returns nothing to wait for.
-        return [] if assertion is None else [assertion]
+        known = (images.shape[0], *logits.shape[1:-1])[: max(1, len(shape))]
+        same = len(shape) in (0, 1, len(logits.shape) - 1) and all(
+            None in (size, other) or size == other
+            for size, other in zip(shape, known, strict=False)
+        )
+        if not same:
+            raise ValueError(message)
+        if not shape or None not in (shape[0], known[0]):
+            return values
+        equal = tf.shape(values)[0] == tf.shape(images)[0]
+        check = tf.debugging.Assert(equal, [message, tf.shape(values)])
+        with tf.control_dependencies([check]):
+            return tf.identity(values)
 
-    def reduce(self, values, sample_weight=None, valid=None, copies=1):
+    def reduce(self, values, sample_weight=None, valid=None, copies=1, portion=1.0):
         """This replica's share of a term: shares add up to the term over all replicas.
 
         Args:
@@ -140,11 +157,14 @@ class Supervision:
             sample_weight: `None`, `(batch,)` or `(batch, height, width)` weights.
             valid: `None` or a `(batch, height, width)` mask for values of that shape.
             copies: Number of replicas that computed the same values.
+            portion: This replica's share of the examples, for means over its own.
         """
         dtype = keras.config.floatx()
         values = ops.cast(values, dtype)
         if not values.shape.rank:
-            return values / replica_count()
+            if sample_weight is None:
+                return values * ops.cast(portion, dtype)
+            values = ops.broadcast_to(values, ops.shape(sample_weight)[:1])
         # Keras's own order of operations, so that plain training agrees bit for bit.
         counted = ops.ones_like(values)
         if valid is not None and values.shape.rank == 3:
@@ -161,37 +181,6 @@ class Supervision:
         return ops.divide_no_nan(total, sum_over_replicas(ops.sum(counted)))
 
 
-def check_counts(batch):
-    """Checks that there are as many labels and sample weights as images.
-
-    Returns:
-        List of assertions that the step's forward pass must wait for.
-
-    Raises:
-        ValueError: if the numbers are known and differ.
-    """
-    names = ("x", "y", "sample_weight")
-    given = [name for name in names if getattr(batch[name], "shape", ())]
-    message = f"Expected as many of each in a batch. Received: {', '.join(given)} = "
-    known = [batch[name].shape[0] for name in given]
-    if None not in known:
-        if len(set(known)) > 1:
-            raise ValueError(f"{message}{known}")
-        return []
-    counts = tf.stack([tf.shape(batch[name])[0] for name in given])
-    equal = tf.reduce_all(counts == counts[0])
-    return [tf.debugging.Assert(equal, [message, counts])]
-
-
-def at_size_of(masks, logits, sample_weight):
-    """Dense logits and their weights, one for each pixel of the masks."""
-    if masks is None or not is_dense(logits):
-        return logits, sample_weight
-    if sample_weight is not None:
-        sample_weight = per_pixel(sample_weight, masks)
-    return enlarged(logits, masks), sample_weight
-
-
 def from_logits_argument(loss):
     """The loss's `from_logits`, or `None` where it has no such argument."""
     if isinstance(loss, keras.losses.Loss):
@@ -202,12 +191,11 @@ def from_logits_argument(loss):
 
 def check_from_logits(loss):
     if from_logits_argument(loss) is False:
-        name = getattr(loss, "name", None) or getattr(loss, "__name__", loss)
         raise ValueError(
             "The student outputs logits, but the compiled loss expects probabilities. "
             "Compile with `from_logits=True`, for example "
             "`keras.losses.SparseCategoricalCrossentropy(from_logits=True)`. Received: "
-            f"loss={name!r} with from_logits=False"
+            f"loss={name_of(loss)!r} with from_logits=False"
         )
 
 

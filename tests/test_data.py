@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -52,6 +53,21 @@ def second(images=None, labels=None):
 def test_errors(model, batches, message):
     with pytest.raises(ValueError, match=f"(?s){message}"):
         check_data(batches, model)
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ((np.zeros((2, 16, 16, 3)), np.eye(4)[:2] * 255), r"must lie in \[0, 1\]"),
+        ((np.zeros((2, 16, 16, 3)), np.eye(4)[:3]), r"as many of each .*\[2, 3\]"),
+        (({"image": np.zeros((2, 16, 16, 3)), "id": [1, 2]}, np.eye(4)[:2]), "'id'"),
+        (np.zeros((2, 16, 16, 3)), "Received: y=None"),
+    ],
+)
+def test_errors_of_one_hot_labels_counts_and_keys(model, batch, message):
+    model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    with pytest.raises(ValueError, match=f"(?s)Batch 0: .*{message}"):
+        check_data([batch], model)
 
 
 @pytest.mark.parametrize("axis", [(), (1,)])

@@ -3,7 +3,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_selfkd.supervision import Supervision, fit_weight
+from keras_selfkd import losses
+from keras_selfkd.supervision import Supervision
+from keras_selfkd.weights import fit_weight
 from tests import toys
 
 LABELS = np.array([0, 2, 1])
@@ -106,36 +108,58 @@ def test_error_no_reduction():
         Supervision(toys.cross_entropy(reduction=None))
 
 
-def checked(labels, logits=LOGITS, **options):
-    supervision = Supervision(toys.cross_entropy(**options))
-    return supervision.check_labels(labels, tf.constant(logits))
+@pytest.mark.parametrize("weight", [[0.0, 0.0, 0.0], [3.0, 3.0, 3.0], [1.0, 0.0, 4.0]])
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum"])
+def test_a_loss_of_one_value_is_weighted_as_keras_does(weight, reduction):
+    class Mean(keras.losses.Loss):
+        def call(self, y, z):
+            return keras.ops.mean(
+                keras.losses.categorical_crossentropy(y, z, from_logits=True)
+            )
+
+    loss, one_hot = Mean(reduction=reduction), np.eye(3, dtype="float32")[LABELS]
+    supervision = Supervision(loss)
+    for given in (None, np.array(weight)):
+        actual = supervision.reduce(supervision(one_hot, LOGITS), given)
+        expected = loss(one_hot, LOGITS, sample_weight=given)
+        assert float(actual) == pytest.approx(float(expected))
 
 
-@pytest.mark.parametrize("labels", [[0, 3, 1], [0, -1, 1]])
-def test_error_label_out_of_range(labels):
-    with pytest.raises(tf.errors.InvalidArgumentError) as raised:
-        checked(np.array(labels))
-    assert "Labels must lie in [0, 3)" in str(raised.value)
+def checked_term(shape, images=(4, 8, 8, 3), logits=(4, 6, 6, 2)):
+    term = tf.zeros(shape)
+    return Supervision(toys.cross_entropy()).checked_term(
+        "feature", term, tf.zeros(images), tf.zeros(logits)
+    )
 
 
-def test_error_labels_that_are_names():
-    with pytest.raises(ValueError, match=r"map the names .*StringLookup"):
-        checked(np.array(["cat", "dog"]))
+@pytest.mark.parametrize("shape", [(), (4,), (4, 6, 6)])
+def test_terms_of_a_batch_an_image_or_a_pixel(shape):
+    assert checked_term(shape).shape == shape
 
 
-def test_void_label_is_in_range():
-    labels = np.array([[[255, 0], [1, 2]]])
-    logits = np.zeros((1, 2, 2, 3), "float32")
-    assert checked(labels, logits, ignore_class=255) == []
-    with pytest.raises(tf.errors.InvalidArgumentError, match="ignore_class=254"):
-        checked(labels, logits, ignore_class=254)
+@pytest.mark.parametrize("shape", [(8,), (4, 1), (4, 6, 6, 2), (4, 8, 8), (8, 6, 6)])
+def test_error_terms_of_another_length(shape):
+    with pytest.raises(ValueError, match=r"student.split\(views\).*feature with shape"):
+        checked_term(shape)
 
 
-def test_error_labels_of_the_wrong_shape():
-    with pytest.raises(ValueError, match="one-hot labels CategoricalCrossentropy"):
-        checked(np.eye(3))
-    one_hot = Supervision(keras.losses.CategoricalCrossentropy(from_logits=True))
-    with pytest.raises(ValueError, match=r"Expected shape \(batch, \*\(3,\)\)"):
-        one_hot.check_labels(LABELS, tf.constant(LOGITS))
-    with pytest.raises(ValueError, match="Received: y=None"):
-        checked(None)
+def test_error_terms_of_pixels_for_a_classifier():
+    with pytest.raises(ValueError, match="must be a scalar"):
+        checked_term((4, 6, 6), logits=(4, 2))
+
+
+@pytest.mark.parametrize(
+    ("loss", "multi_label"),
+    [
+        (keras.losses.BinaryCrossentropy(from_logits=True), True),
+        (keras.losses.CategoricalCrossentropy(from_logits=True), False),
+    ],
+)
+def test_soft_labels_are_of_the_loss_kind(loss, multi_label):
+    supervision = Supervision(loss)
+    supervision.check_labels(np.eye(3), tf.constant(LOGITS))
+    assert supervision.multi_label == multi_label
+    np.testing.assert_array_equal(
+        supervision.soft_label(LOGITS[::-1], LOGITS, 2.0),
+        losses.soft_label(LOGITS[::-1], LOGITS, 2.0, multi_label),
+    )

@@ -1,0 +1,130 @@
+"""What labels may be: their shape beside the logits, and their range."""
+
+import tensorflow as tf
+from keras import ops
+
+from keras_selfkd.matching import enlarged
+from keras_selfkd.networks import is_dense
+from keras_selfkd.weights import per_pixel
+
+
+def check_numbers(y):
+    """Refuses missing labels, and names."""
+    if y is None:
+        raise ValueError(
+            "Training needs labels: pass `fit(x, y)` or a dataset of (images, "
+            "labels). Received: y=None"
+        )
+    if tf.as_dtype(y.dtype) == tf.string:
+        raise ValueError(
+            "Labels must be numbers: map the names to integers with "
+            f"`keras.layers.StringLookup`. Received: y of {y.dtype}"
+        )
+
+
+def check_shape(y, logits, integers):
+    """Refuses labels of another shape than the logits ask for.
+
+    Args:
+        y: Labels `(batch, ...)`.
+        logits: `(batch, classes)` or `(batch, height, width, classes)`.
+        integers: Boolean, whether labels are numbers of classes.
+
+    Returns:
+        `(classes,)` or `(height, width, classes)` of logits as large as the labels.
+    """
+    expected = tuple(logits.shape[1:-1] if integers else logits.shape[1:])
+    shape = tuple(y.shape[1:])
+    fits = shape in (expected, (*expected, 1)) or (*shape, 1) == expected
+    if not fits and not _are_larger_masks(shape, expected):
+        raise ValueError(
+            f"The labels do not fit the logits. Expected shape (batch, *{expected})"
+            f" for this loss and logits {tuple(logits.shape)}. Received: y with "
+            f"shape {tuple(y.shape)}. Integer labels need "
+            "SparseCategoricalCrossentropy, one-hot labels "
+            "CategoricalCrossentropy. Masks may be larger than the logits."
+        )
+    sizes = zip(logits.shape[1:-1], shape, strict=False)
+    return *(known or least for least, known in sizes), logits.shape[-1]
+
+
+def _are_larger_masks(shape, expected):
+    """Whether labels are masks that the logits can be enlarged to."""
+    if len(expected) < 2 or len(shape) < 2:
+        return False
+    last = expected[2:]
+    fits = shape[2:] in (last, (*last, 1)) or (*shape[2:], 1) == last
+    return fits and all(
+        size is None or size >= least
+        for size, least in zip(shape[:2], expected[:2], strict=True)
+    )
+
+
+def in_classes(y, classes, ignore_class=None):
+    """Asserts that labels are numbers of classes: a list to wait for in a step.
+
+    Raises:
+        tf.errors.InvalidArgumentError: in the step, or at once in eager execution.
+    """
+    y = comparable(y)
+    allowed = (y >= 0) & (y < classes)
+    if ignore_class is not None:
+        allowed |= y == ignore_class
+    if y.dtype.is_floating:
+        allowed &= y == tf.round(y)
+    return _assertion(
+        allowed,
+        y,
+        f"Labels must lie in [0, {classes}), the student's number of classes (void "
+        f"pixels: ignore_class={ignore_class}), and be whole numbers.",
+    )
+
+
+def in_shares(y):
+    """Asserts that labels are 0, 1 or shares between, as `in_classes` does."""
+    y = comparable(y)
+    return _assertion(
+        (y >= 0) & (y <= 1),
+        y,
+        "Labels must lie in [0, 1] for this loss: 0 or 1, one-hot, or shares between. "
+        "Map masks of 0 and 255 with `masks / 255`, labels of -1 and 1 with `(labels + "
+        "1) / 2`; numbers of classes need SparseCategoricalCrossentropy.",
+    )
+
+
+def finite(y):
+    """Asserts that labels are finite, as `in_classes` does."""
+    allowed = tf.math.is_finite(tf.cast(y, tf.float64))
+    return _assertion(allowed, comparable(y), "Labels must be finite.")
+
+
+def _assertion(allowed, y, message):
+    data = [f"{message} Received labels from, to:", tf.reduce_min(y), tf.reduce_max(y)]
+    assertion = tf.debugging.Assert(tf.reduce_all(allowed), data)
+    # Eager execution has asserted already, and returns nothing to wait for.
+    return [] if assertion is None else [assertion]
+
+
+def comparable(y):
+    """Labels in a dtype that holds any class's number, as small integers may not."""
+    y = tf.convert_to_tensor(y)
+    return y if y.dtype.is_floating else tf.cast(y, tf.int64)
+
+
+def for_each_logit(y, logits):
+    """Labels with the last axis of a single logit, which masks mostly lack."""
+    if logits.shape[-1] == 1 and len(y.shape) == len(logits.shape) - 1:
+        return ops.expand_dims(y, -1)
+    return y
+
+
+def at_size_of(y, logits, sample_weight):
+    """Labels, logits and weights that fit: dense ones are as large as the masks."""
+    if y is None:
+        return y, logits, sample_weight
+    y = for_each_logit(y, logits)
+    if not is_dense(logits):
+        return y, logits, sample_weight
+    if sample_weight is not None:
+        sample_weight = per_pixel(sample_weight, y)
+    return y, enlarged(logits, y), sample_weight
