@@ -225,7 +225,9 @@ def box_at(size, drawn):
     side = ops.sqrt(1.0 - ops.cast(drawn.share, "float32"))
 
     def within(length, center):
-        middles = (ops.arange(length, dtype="float32") + 0.5) / length
+        # An image's size may be known in the step alone, as an integer tensor.
+        positions = ops.arange(length, dtype="float32")
+        middles = (positions + 0.5) / ops.cast(length, "float32")
         return ops.abs(middles - center) < 0.5 * side
 
     rows, columns = (

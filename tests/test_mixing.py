@@ -253,7 +253,10 @@ def test_error_mixing_that_is_none(mixing):
 def test_error_a_loss_of_the_whole_batch():
     images, labels = toys.class_data(4)
     model = SelfDistillationModel(toys.classifier(), Supervised(mixing=Mixup()))
-    loss = keras.losses.Dice(axis=(0, 1))
+
+    def loss(y, z):
+        return keras.losses.dice(y, keras.ops.softmax(z))
+
     model.compile("sgd", loss)
     one_hot = np.eye(toys.CLASSES, dtype="float32")[labels]
     with pytest.raises(ValueError, match="Mixing needs a compiled loss with a value"):
@@ -322,3 +325,28 @@ def test_two_replicas_with_equal_halves_train_as_one_on_that_half(
 def test_error_alpha(create, alpha):
     with pytest.raises(ValueError, match="Expected alpha above 0"):
         create(alpha)
+
+
+@pytest.mark.parametrize("mixing", [Mixup, CutMix])
+@pytest.mark.parametrize("masks", [False, True], ids=["classes", "masks"])
+def test_images_of_a_size_that_only_the_step_knows(mixing, masks):
+    """From a generator; the draws, and so the weights, are those of known sizes."""
+    images, labels = (toys.pixel_data if masks else toys.class_data)(4)
+    trained = []
+    for shape in (images.shape, (None, None, None, 3)):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(0)
+        student = (toys.segmenter if masks else toys.classifier)()
+        model = SelfDistillationModel(student, Supervised(mixing=mixing(seed=1)))
+        model.compile("sgd", toys.cross_entropy())
+        data = tf.data.Dataset.from_generator(
+            lambda: [(images, labels)],
+            output_signature=(
+                tf.TensorSpec(shape, "float32"),
+                tf.TensorSpec((None,) * labels.ndim, "int32"),
+            ),
+        )
+        model.fit(data, shuffle=False, verbose=0)
+        trained.append(student.get_weights())
+    for one, other in zip(*trained, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
