@@ -117,10 +117,11 @@ def is_multi_worker(strategy):
 class ReplicatedModel(keras.Model):
     """A Keras model that also trains under MultiWorkerMirroredStrategy.
 
-    Keras 3 reduces a batch across workers to build from, and each log along its first
-    axis; neither works (https://github.com/keras-team/keras/issues/20585). Here it
-    builds from this worker's part of the batch, and logs get an axis: a `train_step`
-    or `test_step` returns `worker_logs(logs)`.
+    Under a strategy Keras 3 builds from the sum of the replicas' parts of a batch, what
+    fails where their sizes differ or workers have them, and it reduces each log along
+    its first axis (https://github.com/keras-team/keras/issues/20585). Here it builds
+    from the first local part, and logs get an axis: a `train_step` or `test_step`
+    returns `worker_logs(logs)`.
     """
 
     # The nested `tf.TypeSpec`s of the batches of this `fit`, where they are known;
@@ -128,12 +129,10 @@ class ReplicatedModel(keras.Model):
     _batch_spec = None
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        strategy = self.distribute_strategy
-        if not is_multi_worker(strategy):
-            super()._maybe_symbolic_build(iterator, data_batch)
-            if self._distribute_strategy is None:
-                dataset = getattr(iterator, "_distributed_dataset", None)
-                self._batch_spec = getattr(dataset, "element_spec", None)
+        strategy = self._distribute_strategy
+        if strategy is None:
+            dataset = getattr(iterator, "_distributed_dataset", None)
+            self._batch_spec = getattr(dataset, "element_spec", None)
             return
         if iterator is not None:
             _, _, batches = next(iter(iterator))
@@ -158,43 +157,6 @@ def sum_of_gradients(gradients, optimizer):
     known = [gradient for gradient in gradients if gradient is not None]
     summed = iter(sum_over_replicas(known))
     return [None if gradient is None else next(summed) for gradient in gradients]
-
-
-def nan_unless_finite(gradients, before, states, optimizer, dtype):
-    """0, or NaN where a gradient's sum is not finite, or a statistic no longer.
-
-    Gradients do not count with a loss scale, which leaves out such steps itself.
-
-    Args:
-        gradients: List of gradients, some of them `None`.
-        before: List of tensors, the other variables' values before the forward pass.
-        states: List of these variables, as the forward pass left them.
-        optimizer: Keras optimizer.
-        dtype: Of the result.
-    """
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        gradients = []
-
-    axes = {rank: tf.range(rank) for rank in range(2, 5)}  # For all, not one each.
-
-    def finite(tensors):
-        """Which sums are finite, then which numbers of the vectors, copied into one.
-
-        Where one of a tensor's numbers is not finite, neither is their sum.
-        """
-        tensors = [tf.cast(tensor, dtype) for tensor in tensors]
-        vectors = [tensor for tensor in tensors if tensor.shape.rank == 1]
-        others = [tensor for tensor in tensors if tensor.shape.rank != 1]
-        sums = [tf.reduce_sum(tensor, axes.get(tensor.shape.rank)) for tensor in others]
-        sums = tf.stack([tf.zeros((), dtype), *sums])
-        return tf.math.is_finite(tf.concat([sums, *vectors], 0))
-
-    known = [getattr(g, "values", g) for g in gradients if g is not None]
-    kept = [i for i, old in enumerate(before) if old.dtype.is_floating]
-    old = finite(before[i] for i in kept)
-    new = finite(states[i].value for i in kept)
-    accepted = tf.reduce_all(finite(known)) & tf.reduce_all(new | ~old)
-    return tf.where(accepted, tf.zeros((), dtype), tf.constant(float("nan"), dtype))
 
 
 def synchronize_batch_norm(model):
@@ -224,19 +186,18 @@ def synchronize_batch_norm(model):
     return model
 
 
-def either(condition, accept, reject, args, optimizer):
-    """Runs `accept(*args)` or `reject(*args)` on every replica.
+def apply_if(condition, apply, args, optimizer):
+    """Runs `apply(*args)` on every replica, or on none.
 
     Args:
         condition: Boolean tensor, equal on all replicas.
-        accept: Function that may apply gradients, equal on all replicas, with
+        apply: Function that may apply gradients, equal on all replicas, with
             `optimizer`.
-        reject: Function.
-        args: Tuple, the arguments of both.
+        args: Tuple, its arguments.
         optimizer: Keras optimizer.
     """
     if not tf.distribute.has_strategy():
-        tf.cond(condition, as_branch(accept, args), as_branch(reject, args))
+        tf.cond(condition, as_branch(apply, args), as_branch(lambda: None, ()))
         return
 
     def across(strategy, condition, *args):
@@ -245,11 +206,7 @@ def either(condition, accept, reject, args, optimizer):
         local = strategy.experimental_local_results(condition)[0]
         each = strategy.extended.call_for_each_replica
         with updates_of_each_replica(optimizer):
-            tf.cond(
-                local,
-                as_branch(each, (accept, args)),
-                as_branch(each, (reject, args)),
-            )
+            tf.cond(local, as_branch(each, (apply, args)), as_branch(lambda: None, ()))
 
     tf.distribute.get_replica_context().merge_call(across, args=(condition, *args))
 

@@ -1,19 +1,33 @@
 """The training step of every method."""
 
 import contextlib
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 from keras import ops
 
 from keras_selfkd import distribution, replicas
+from keras_selfkd.batch import check_counts, images_and_keys
 from keras_selfkd.graph import like_inputs
+from keras_selfkd.labels import at_size_of
 from keras_selfkd.matching import enlarged
-from keras_selfkd.method import check_loss_weights
+from keras_selfkd.method import Outputs, check_loss_weights
 from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.networks import is_dense
-from keras_selfkd.supervision import Supervision, at_size_of, check_counts
+from keras_selfkd.supervision import Supervision
 from keras_selfkd.taps import Tapped
+from keras_selfkd.update import Writes, nan_unless_finite
+
+
+class Step(NamedTuple):
+    """What a step has computed, before anything is changed."""
+
+    batch: dict
+    student: Outputs
+    losses: dict
+    gradients: list
+    writes: Writes
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
@@ -21,7 +35,7 @@ class SelfDistillationModel(distribution.ReplicatedModel):
     """Trains a student with a self-distillation method; behaves as the student.
 
     `compile`, `fit`, `evaluate` and `predict` are Keras's own. Training logs the
-    total `loss` and each unweighted `<term>_loss` beside the compiled metrics;
+    total `loss` and each term's part of it, `<term>_loss`, beside the compiled metrics;
     `evaluate`, `predict` and calling the model use the bare student. Where a method
     mixes images, training metrics are of the mixed images against the label of larger
     weight.
@@ -71,15 +85,21 @@ class SelfDistillationModel(distribution.ReplicatedModel):
         with dtype_policy(self.dtype_policy):
             method.attach(student, tapped.symbolic)
         check_loss_weights(method)
+        # A weight of 0 leaves a term out; one that changes may be 0 for a while.
+        self._terms = {
+            term: weight
+            for term, weight in method.loss_weights.items()
+            if callable(weight) or weight != 0
+        }
         self.term_trackers = [
-            keras.metrics.Mean(name=f"{term}_loss") for term in method.loss_weights
+            keras.metrics.Mean(name=f"{term}_loss") for term in self._terms
         ]
         self._tapped = tapped
         # Otherwise Keras skips the optimizer's state on loading.
         self.built = True
 
     def call(self, inputs, training=None):
-        images = inputs["image"] if isinstance(inputs, dict) else inputs
+        images, _ = images_and_keys(inputs)
         if training:
             return self._student(images, training=True)
         return replicas.infer(self._student, images)
@@ -110,6 +130,7 @@ class SelfDistillationModel(distribution.ReplicatedModel):
 
         Keras would then trace the step a second time.
         """
+        check_compiled(self)
         if self._batch_spec is not None and self.train_function is None:
             self._build_for(self._batch_spec)
         return super().make_train_function(force)
@@ -125,50 +146,100 @@ class SelfDistillationModel(distribution.ReplicatedModel):
         Supervision(self.loss).check_labels(labels, logits)
         if not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
-        self.compute_metrics(None, labels, tf.zeros((count, *logits.shape[1:])))
-        self.reset_metrics()
+        # Nothing is written inside: metrics must not see examples that nobody gave.
+        with keras.StatelessScope():
+            self.compute_metrics(None, labels, tf.zeros((count, *logits.shape[1:])))
 
     def train_step(self, data):
-        supervision = Supervision(self.loss)
         distribution.check_compilation(self.jit_compile)
+        supervision = Supervision(self.loss)
         data, share = self._checked_batch(data, supervision)
-        before = [tf.convert_to_tensor(v.value) for v in self.non_trainable_variables]
-        with replicas.seeds_of_this_replica(self._seed_states()):
-            batch = self.method.prepare(dict(data))
-            with tf.GradientTape() as tape:
+        step = self._computed(data, share, supervision)
+        logs = self._applied(step)
+        return self._update_metrics(step, logs, share.reported)
+
+    def _computed(self, data, share, supervision):
+        """The forward pass, its losses and their gradients; nothing is changed."""
+        writes = Writes()
+        with tf.GradientTape() as tape:
+            with writes, replicas.seeds_of_this_replica(self._seed_states()):
+                with tape.stop_recording():
+                    batch = self.method.prepare(dict(data))
+                writes.losses.clear()  # Those of a frozen teacher.
                 student = self._tapped(batch["x"], training=True)
                 logits = enlarged(student.logits, data["y"])
                 student = student._replace(logits=logits)
                 terms = self.method.loss_terms(student, batch, supervision)
-                terms = {
-                    name: supervision.reduce(
-                        term, batch["sample_weight"], batch["valid"], share.copies
-                    )
-                    for name, term in terms.items()
-                }
-                loss = self._total(terms)
-                scaled_loss = self.optimizer.scale_loss(loss)
+            terms = self._terms_in_use(terms, data["x"], logits, supervision)
+            terms = self._weighted(terms, batch, supervision, share)
+            # What layers add is mostly a mean over their examples.
+            added = [
+                ops.cast(ops.sum(value), keras.config.floatx()) * share.portion
+                for value in writes.losses
+            ]
+            of_weights = [ops.sum(x) / replicas.replica_count() for x in self.losses]
+            parts = [*terms.values(), *added, *of_weights]
+            loss = ops.sum(parts) if len(parts) > 1 else parts[0]
+            scaled_loss = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, self.trainable_weights)
-        loss += distribution.nan_unless_finite(
-            gradients,
-            before,
-            self.non_trainable_variables,
-            self.optimizer,
-            loss.dtype,
+        losses = {"loss": loss, **{f"{name}_loss": terms[name] for name in terms}}
+        return Step(batch, student, losses, gradients, writes)
+
+    def _terms_in_use(self, terms, images, logits, supervision):
+        """What a method returned, checked, without the terms of weight 0."""
+        weights = self.method.loss_weights
+        if not self._terms.keys() <= terms.keys() <= weights.keys():
+            raise ValueError(
+                f"{self.method.name}: `loss_terms` must return the terms that "
+                f"`loss_weights` declares, {sorted(weights)}. Received: {sorted(terms)}"
+            )
+        return {
+            name: supervision.checked_term(name, terms[name], images, logits)
+            for name in self._terms
+        }
+
+    def _weighted(self, terms, batch, supervision, share):
+        """Terms reduced over the batch, times their weights."""
+        return {
+            name: self._weight(self._terms[name])
+            * supervision.reduce(
+                term,
+                batch["sample_weight"],
+                batch["valid"],
+                copies=share.copies,
+                portion=share.portion,
+            )
+            for name, term in terms.items()
+        }
+
+    def _weight(self, weight):
+        return weight(self.optimizer.iterations) if callable(weight) else weight
+
+    def _applied(self, step):
+        """Changes the weights, unless something is not finite; returns the losses."""
+        variables, values = step.writes.variables, step.writes.values()
+        losses, gradients = dict(step.losses), step.gradients
+        losses["loss"] += nan_unless_finite(
+            gradients, variables, values, self.optimizer, losses["loss"].dtype
         )
         gradients = distribution.sum_of_gradients(gradients, self.optimizer)
         # This replica's shares add up to the batch's; one all-reduce for all of them.
-        shares = {"loss": loss, **{f"{name}_loss": terms[name] for name in terms}}
-        totals = replicas.sum_over_replicas(tf.stack([*shares.values()]))
-        logs = dict(zip(shares, tf.unstack(totals), strict=True))
-        distribution.either(
+        totals = replicas.sum_over_replicas(tf.stack([*losses.values()]))
+        logs = dict(zip(losses, tf.unstack(totals), strict=True))
+
+        def apply(gradients, values, student, batch):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+            self.optimizer.apply(gradients, self.trainable_weights)
+            self.method.after_step(student, batch)
+
+        distribution.apply_if(
             tf.math.is_finite(logs["loss"]),
-            accept=self._apply,
-            reject=self._restore,
-            args=(gradients, before, student, batch),
+            apply,
+            args=(gradients, values, step.student, step.batch),
             optimizer=self.optimizer,
         )
-        return self._update_metrics(batch, student.logits, logs, share.reported)
+        return logs
 
     def test_step(self, data):
         logs = super().test_step(data)
@@ -180,13 +251,13 @@ class SelfDistillationModel(distribution.ReplicatedModel):
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
         """Keras's own, of logits as large as the masks, and always a scalar."""
-        y_pred, sample_weight = at_size_of(y, y_pred, sample_weight)
+        y, y_pred, sample_weight = at_size_of(y, y_pred, sample_weight)
         # A replica without examples has no mean: its sum is 0.
         return ops.sum(super().compute_loss(x, y, y_pred, sample_weight, training))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Keras's own, of logits as large as the masks."""
-        y_pred, sample_weight = at_size_of(y, y_pred, sample_weight)
+        y, y_pred, sample_weight = at_size_of(y, y_pred, sample_weight)
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def get_metrics_result(self):
@@ -201,16 +272,8 @@ class SelfDistillationModel(distribution.ReplicatedModel):
     def _checked_batch(self, data, supervision):
         """The user's batch as a dict with its labels checked, and its `Share`."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        extra = {}
-        if isinstance(x, dict):
-            if "image" not in x:
-                raise ValueError(
-                    'Expected images, or a dict with the key "image" (and optionally '
-                    f'"index" or "view"). Received: a dict with keys {sorted(x)}'
-                )
-            extra = {key: value for key, value in x.items() if key != "image"}
-            x = x["image"]
-        batch = {"x": x, "y": y, "sample_weight": sample_weight, **extra}
+        images, extra = images_and_keys(x)
+        batch = {"x": images, "y": y, "sample_weight": sample_weight, **extra}
         given = {key: value for key, value in batch.items() if value is not None}
         share = replicas.share_of_batch([*given.values()])
         batch |= zip(given, share.tensors, strict=True)
@@ -221,37 +284,13 @@ class SelfDistillationModel(distribution.ReplicatedModel):
         batch["valid"] = supervision.valid_pixels(batch["y"], logits)
         return batch, share
 
-    def _total(self, terms):
-        """The weighted sum of the terms and the regularizers' losses."""
-        weights = self.method.loss_weights
-        if set(weights) != set(terms):
-            raise ValueError(
-                f"{self.method.name}: `loss_terms` must return the terms that "
-                f"`loss_weights` declares, {sorted(weights)}. Received: {sorted(terms)}"
-            )
-        parts = [self._weight(weights[name]) * terms[name] for name in terms]
-        count = replicas.replica_count()
-        parts += [ops.sum(loss) / count for loss in self.losses]
-        return ops.sum(parts) if len(parts) > 1 else parts[0]
-
-    def _weight(self, weight):
-        return weight(self.optimizer.iterations) if callable(weight) else weight
-
-    def _apply(self, gradients, before, student, batch):
-        self.optimizer.apply(gradients, self.trainable_weights)
-        self.method.after_step(student, batch)
-
-    def _restore(self, gradients, before, student, batch):
-        """Undoes what the forward pass changed (BatchNorm statistics)."""
-        for variable, value in zip(self.non_trainable_variables, before, strict=True):
-            variable.assign(value)
-
-    def _update_metrics(self, batch, logits, losses, count):
+    def _update_metrics(self, step, losses, count):
         """Updates the logs; metrics see the first view, mixed or not."""
         every = ops.cast(replicas.sum_over_replicas(count), "float32")
         for metric in self.metrics:
             if metric.name in losses:
                 metric.update_state(losses[metric.name], sample_weight=every)
+        batch, logits = step.batch, step.student.logits
         x, y, weight = batch["x"], batch["y"], batch["sample_weight"]
         y = y.larger() if isinstance(y, MixedLabels) else y
         weight = weight if weight is None else weight[:count]
@@ -293,6 +332,17 @@ class SelfDistillationModel(distribution.ReplicatedModel):
             for key in ("student", "method")
         }
         return cls(**{**config, **parts})
+
+
+def check_compiled(model):
+    """Refuses weights of the compiled loss, which are metrics in the wrong place."""
+    given = (model.get_compile_config() or {}).get("loss_weights")
+    if given is not None:
+        raise ValueError(
+            "The student has one loss, so `compile` takes no `loss_weights`. Its third "
+            "positional argument is that, not the metrics: write `compile(optimizer, "
+            f"loss, metrics=[...])`. Received: loss_weights={given}"
+        )
 
 
 @contextlib.contextmanager

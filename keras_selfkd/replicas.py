@@ -3,6 +3,7 @@
 import contextlib
 from typing import Any, NamedTuple
 
+import keras
 import tensorflow as tf
 
 
@@ -27,11 +28,13 @@ class Share(NamedTuple):
         reported: Number of their first examples that this replica reports in
             metrics; all replicas' numbers add up to the batch's.
         copies: Number of replicas that compute the same examples.
+        portion: Share of all computed examples that are this replica's, in (0, 1].
     """
 
     tensors: list
     reported: Any
-    copies: Any
+    copies: Any = 1
+    portion: Any = 1.0
 
 
 def share_of_batch(tensors):
@@ -48,8 +51,10 @@ def share_of_batch(tensors):
     """
     examples = tf.shape(tensors[0])[0]
     known = tensors[0].shape[0] is not None and not tf.executing_eagerly()
-    if replica_count() == 1 or known:
-        return Share(tensors, examples, 1)
+    if replica_count() == 1:
+        return Share(tensors, examples)
+    if known:
+        return Share(tensors, examples, portion=portion_of(examples))
     missing = sum_over_replicas(tf.cast(examples == 0, tf.int32)) > 0
 
     def across(strategy, missing, *tensors):
@@ -70,7 +75,14 @@ def share_of_batch(tensors):
             one.set_shape(tensor.shape)
     first = tf.cast(context.replica_id_in_sync_group == 0, tf.int32)
     reported = tf.where(missing, first * tf.shape(shared[0])[0], examples)
-    return Share(shared, reported, tf.where(missing, replica_count(), 1))
+    copies = tf.where(missing, replica_count(), 1)
+    return Share(shared, reported, copies, portion_of(tf.shape(shared[0])[0]))
+
+
+def portion_of(examples):
+    """This replica's examples as a share of those of all replicas."""
+    examples = tf.cast(examples, keras.config.floatx())
+    return examples / sum_over_replicas(examples)
 
 
 def infer(network, images):

@@ -41,7 +41,7 @@ def test_sum_of_gradients_keeps_what_has_none(two_replicas):
 
 
 @pytest.mark.parametrize("condition", [True, False])
-def test_either_on_replicas(two_replicas, condition):
+def test_apply_if_on_replicas(two_replicas, condition):
     optimizer = keras.optimizers.SGD()
     with two_replicas.scope():
         variable = tf.Variable(0.0, aggregation=tf.VariableAggregation.SUM)
@@ -49,10 +49,9 @@ def test_either_on_replicas(two_replicas, condition):
     @tf.function
     def step(flag):
         def replica(flag):
-            distribution.either(
+            distribution.apply_if(
                 flag,
                 lambda value: variable.assign(value),
-                lambda value: variable.assign(-value),
                 args=(tf.constant(2.0),),
                 optimizer=optimizer,
             )
@@ -60,7 +59,7 @@ def test_either_on_replicas(two_replicas, condition):
         two_replicas.run(replica, args=(flag,))
 
     step(tf.constant(condition))
-    assert float(variable.numpy()) == (4.0 if condition else -4.0)
+    assert float(variable.numpy()) == (4.0 if condition else 0.0)
     part = distribution.replicated_part(keras.optimizers.SGD)
     assert part.__name__ == "TFOptimizer"
     assert all(
@@ -208,6 +207,53 @@ def test_error_without_the_hooks_that_several_workers_need(two_replicas, monkeyp
     monkeypatch.setattr(distribution, "is_multi_worker", lambda strategy: True)
     with two_replicas.scope(), pytest.raises(ValueError, match=r"Install Keras 3\.13"):
         SelfDistillationModel(toys.classifier(), Supervised())
+
+
+class Penalty(keras.layers.Layer):
+    """Adds the mean brightness of what it gets to the loss."""
+
+    def call(self, inputs):
+        self.add_loss(keras.ops.mean(keras.ops.abs(inputs)))
+        return inputs
+
+
+def penalised():
+    """A student whose layers add losses, before and after replicas meet."""
+    images = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(4, 3, strides=2, activity_regularizer="l2")(images)
+    x = keras.layers.BatchNormalization(synchronized=True)(x)
+    x = keras.layers.Conv2D(4, 3, strides=2, kernel_regularizer="l2")(Penalty()(x))
+    x = keras.layers.BatchNormalization(synchronized=True)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(images, keras.layers.Dense(toys.CLASSES)(x))
+
+
+def mean_loss(y, logits):
+    return tf.reduce_mean(
+        keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
+    )
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("loss", [toys.cross_entropy(), mean_loss], ids=["each", "one"])
+@pytest.mark.parametrize("first", [8, 5, 1])
+def test_losses_of_layers_and_uneven_first_batches_equal_one_device(
+    two_replicas, first, loss
+):
+    trained = []
+    images, labels = toys.class_data(first)
+    for strategy in (tf.distribute.get_strategy(), two_replicas):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(1)
+        with strategy.scope():
+            model = SelfDistillationModel(penalised(), Supervised())
+            model.compile(keras.optimizers.SGD(0.1), loss)
+        logs = model.fit(images, labels, batch_size=8, verbose=0).history
+        weights = {v.path: v.numpy() for v in model.trainable_variables}
+        trained.append((weights, logs["loss"][0]))
+    (one, one_loss), (two, two_loss) = trained
+    assert equality.difference(one, two) < 1e-12
+    assert two_loss == pytest.approx(one_loss, rel=1e-12)
 
 
 def test_error_student_of_another_strategy(two_replicas):

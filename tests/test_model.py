@@ -25,6 +25,8 @@ def compiled(model=None, optimizer="sgd", **options):
     return model
 
 
+# On some processors the graph optimiser takes other kernels for other graphs.
+@pytest.mark.usefixtures("graphs_as_written")
 @pytest.mark.parametrize("options", [{}, {"regularizer": "l2", "dropout": 0.3}])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_supervised_is_plain_fit_bit_for_bit(options, weighted):
@@ -141,8 +143,160 @@ def test_images_of_a_dict_with_index():
     np.testing.assert_allclose(
         model.evaluate(x, labels, verbose=0), model.evaluate(images, labels, verbose=0)
     )
-    with pytest.raises(ValueError, match=r"dict with keys \['picture'\]"):
-        model.fit({"picture": images}, labels, verbose=0)
+
+
+class Counter(keras.metrics.Metric):
+    """Counts examples, and is not reset."""
+
+    def __init__(self, name="counter"):
+        super().__init__(name=name)
+        self.count = self.add_variable((), "zeros", name="count")
+
+    def update_state(self, y, y_pred, sample_weight=None):
+        self.count.assign_add(keras.ops.cast(keras.ops.shape(y)[0], "float32"))
+
+    def reset_state(self):
+        pass
+
+    def result(self):
+        return self.count
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_metrics_see_no_invented_examples(eagerly):
+    images, labels = toys.class_data(22)
+    model = compiled(metrics=[Counter()], run_eagerly=eagerly)
+    history = model.fit(images, labels, batch_size=8, epochs=2, verbose=0).history
+    assert history["counter"] == [22.0, 44.0]
+
+
+@pytest.mark.parametrize("weight", [0.0, 3.0])
+def test_a_loss_of_one_value_is_weighted_as_by_keras(weight):
+    def loss(y, z):
+        return tf.reduce_mean(
+            keras.losses.categorical_crossentropy(y, z, from_logits=True)
+        )
+
+    images, labels = toys.class_data(8)
+    one_hot, trained = np.eye(toys.CLASSES)[labels], []
+    for wrap in (lambda s: s, lambda s: SelfDistillationModel(s, Supervised())):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(0)
+        student = toys.classifier(batch_norm=False)
+        model = compiled(wrap(student), loss=loss)
+        model.train_on_batch(images, one_hot, sample_weight=np.full(8, weight))
+        trained.append(student.get_weights())
+    for one, other in zip(*trained, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-7)
+
+
+class Unsplit(Supervised):
+    """Forgets that its batch has two views."""
+
+    def prepare(self, batch):
+        return {**batch, "x": keras.ops.concatenate([batch["x"]] * 2)}
+
+    def loss_terms(self, student, batch, supervise):
+        y = keras.ops.concatenate([batch["y"]] * 2)
+        return {"task": supervise(y, student.logits)}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("known", [False, True])
+def test_error_terms_of_all_views(known, weighted):
+    images, labels = toys.class_data(16 if known else 12)
+    model = compiled(SelfDistillationModel(toys.classifier(), Unsplit()))
+    before = model.get_weights()
+    data = (images, labels, np.ones(len(labels)))[: 2 + weighted]
+    kind = ValueError if known else tf.errors.InvalidArgumentError
+    with pytest.raises(kind, match=r"The term .?'task.?' must be a scalar"):
+        model.fit(
+            tf.data.Dataset.from_tensor_slices(data).batch(8, drop_remainder=known),
+            shuffle=False,
+            verbose=0,
+        )
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_terms_add_up_to_the_loss():
+    method = FRSKD(width=1, depth=1, soft_label_weight=0.5, feature_weight=7.0)
+    model = compiled(SelfDistillationModel(toys.classifier(), method))
+    logs = model.train_on_batch(*toys.class_data(8), return_dict=True)
+    terms = {name: value for name, value in logs.items() if name != "loss"}
+    assert len(terms) == 4
+    assert sum(terms.values()) == pytest.approx(logs["loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize("zero", [0, 0.0])
+def test_a_weight_of_0_leaves_a_term_out(zero):
+    """Not computed: a feature loss that fails is not met."""
+
+    def failing(target, prediction, mask=None):
+        raise AssertionError("not wanted")
+
+    images, labels = toys.class_data(8)
+    method = FRSKD(width=1, depth=1, feature_weight=zero, soft_label_weight=zero)
+    method.feature_loss = failing
+    model = compiled(SelfDistillationModel(toys.classifier(), method))
+    logs = model.train_on_batch(images, labels, return_dict=True)
+    assert set(logs) == {"loss", "task_loss", "teacher_task_loss"}
+
+
+@pytest.mark.parametrize("call", ["fit", "train_on_batch"])
+def test_error_metrics_in_the_place_of_loss_weights(call):
+    model = frskd()
+    model.compile("sgd", toys.cross_entropy(), ["accuracy"])
+    with pytest.raises(ValueError, match=r"write `compile\(optimizer, loss, metrics="):
+        getattr(model, call)(*toys.class_data(8))
+
+
+def multi_label_data(count=8):
+    images, labels = toys.class_data(count)
+    return images, np.stack([labels % 2, labels // 2], -1).astype("float32")
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_binary_and_multi_label_students(classes):
+    images, labels = multi_label_data()
+    labels = labels[:, :classes]
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    model = compiled(
+        frskd(toys.classifier(classes=classes, batch_norm=False)),
+        loss=loss,
+        metrics=[keras.metrics.BinaryAccuracy(threshold=0.0)],
+    )
+    student = model.outputs_of(images, training=True)
+    teacher, *_ = model.method.self_teacher(student.features, training=True)
+    p, q = (1 / (1 + np.exp(-np.array(z) / 4.0)) for z in (teacher, student.logits))
+    divergence = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+    logs = model.train_on_batch(images, labels, return_dict=True)
+    assert logs["task_loss"] == pytest.approx(float(loss(labels, student.logits)), 1e-5)
+    assert logs["soft_label_loss"] == pytest.approx(32 * divergence.mean(), 1e-3)
+    right = (np.array(student.logits) > 0) == labels
+    assert logs["binary_accuracy"] == pytest.approx(right.mean())
+
+
+def test_binary_masks_with_and_without_a_last_axis():
+    images, masks = toys.pixel_data(8)
+    masks, logs = np.minimum(masks, 1), []
+    weight = np.random.default_rng(0).random(masks.shape).astype("float32")
+    for labels in (masks, masks[..., None], masks.astype(bool), masks.astype("uint8")):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(0)
+        segmenter = toys.segmenter(batch_norm=False)
+        head = keras.layers.Conv2D(1, 1)(segmenter.get_layer("decoded2").output)
+        student = keras.Model(segmenter.input, head)  # Half as large as the masks.
+        model = compiled(
+            frskd(student), loss=keras.losses.BinaryCrossentropy(from_logits=True)
+        )
+        data = tf.data.Dataset.from_tensors((images, labels, weight))
+        fitted = model.fit(data, verbose=0, shuffle=False).history
+        logs.append({**fitted, **model.evaluate(data, verbose=0, return_dict=True)})
+    for other in logs[1:]:
+        assert other.keys() == logs[0].keys()
+        for name in other:
+            np.testing.assert_allclose(other[name], logs[0][name], rtol=1e-6)
 
 
 class Poison(keras.callbacks.Callback):

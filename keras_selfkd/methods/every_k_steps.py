@@ -6,6 +6,7 @@ from keras import ops
 from keras_selfkd.method import Method
 from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.replicas import replica_count
+from keras_selfkd.update import Writes
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
@@ -80,16 +81,18 @@ class EveryKSteps(Method):
         return self.method.prepare(batch)
 
     def loss_terms(self, student, batch, supervise):
-        ranks = {}
+        ranks, written = {}, []
 
         def as_float(term):
             return ops.cast(term, keras.config.floatx())
 
         def distilled():
-            terms = self.method.loss_terms(student, batch, supervise)
+            with Writes() as writes:
+                terms = self.method.loss_terms(student, batch, supervise)
+            written.extend(writes.variables)
             terms = {name: as_float(term) for name, term in terms.items()}
             ranks.update({name: len(term.shape) for name, term in terms.items()})
-            return terms
+            return terms, writes.values()
 
         def plain():
             y = batch["y"]
@@ -99,13 +102,21 @@ class EveryKSteps(Method):
             empty = [ops.sum(ops.ravel(w)[:0]) for w in self.trainable_variables]
             task += sum(as_float(nothing) for nothing in empty)
             # In a graph the branches must agree in ranks; the first is traced first.
+            sizes = {0: (), 1: (first,)}
             others = {
-                name: ops.zeros([1] * ranks.get(name, 0), task.dtype)
+                name: ops.zeros(
+                    sizes.get(ranks.get(name, 0), ops.shape(task)), task.dtype
+                )
                 for name in self.loss_weights
             }
-            return {**others, "task": task}
+            kept = [ops.convert_to_tensor(variable) for variable in written]
+            return {**others, "task": task}, kept
 
-        return ops.cond(self.step % self.k == 0, distilled, plain)
+        # What a branch writes would be lost outside of it.
+        terms, values = ops.cond(self.step % self.k == 0, distilled, plain)
+        for variable, value in zip(written, values, strict=True):
+            variable.assign(value)
+        return terms
 
     def after_step(self, student, batch):
         self.step.assign_add(1)

@@ -3,7 +3,7 @@
 import keras
 
 from keras_selfkd import matching, networks
-from keras_selfkd.losses import attention_transfer, soft_label
+from keras_selfkd.losses import attention_transfer
 from keras_selfkd.method import Method
 from keras_selfkd.replicas import replica_count
 
@@ -83,10 +83,12 @@ class FRSKD(Method):
 
     @property
     def loss_weights(self):
-        weights = {"task": 1.0, "teacher_task": 1.0, "feature": self.feature_weight}
-        if self.soft_label_weight != 0:
-            weights["soft_label"] = self.soft_label_weight
-        return weights
+        return {
+            "task": 1.0,
+            "teacher_task": 1.0,
+            "soft_label": self.soft_label_weight,
+            "feature": self.feature_weight,
+        }
 
     def attach(self, student, outputs):
         super().attach(student, outputs)
@@ -113,22 +115,24 @@ class FRSKD(Method):
         return {
             "task": supervise(batch["y"], student.logits),
             "teacher_task": supervise(batch["y"], logits),
-            **self.distillation(logits, refined, student, batch),
+            **self.distillation(logits, refined, student, batch, supervise),
         }
 
-    def distillation(self, logits, targets, student, batch):
+    def distillation(self, logits, targets, student, batch, supervise):
         """The terms in which a teacher's logits and maps teach the student."""
-        terms = {
-            "feature": matching.compare(
+        terms = {}
+        if self.soft_label_weight != 0:  # Else the teacher may have other classes.
+            terms["soft_label"] = supervise.soft_label(
+                logits, student.logits, self.temperature
+            )
+        if self.feature_weight != 0:
+            terms["feature"] = matching.compare(
                 self.feature_loss,
                 targets,
                 student.features,
                 self.projections,
                 batch["valid"],
             )
-        }
-        if self.soft_label_weight != 0:
-            terms["soft_label"] = soft_label(logits, student.logits, self.temperature)
         return terms
 
     def get_config(self):

@@ -4,7 +4,6 @@ import keras
 from keras import layers, ops
 
 from keras_selfkd import matching
-from keras_selfkd.losses import soft_label
 from keras_selfkd.method import Outputs
 from keras_selfkd.methods.frskd import FRSKD
 from keras_selfkd.mixing import MixedLabels
@@ -86,6 +85,12 @@ class FRSKD_SLA(FRSKD):  # noqa: N801 (as the paper writes it)
         return {**batch, "x": ops.concatenate([batch["x"], *rotated])}
 
     def loss_terms(self, student, batch, supervise):
+        if supervise.multi_label:
+            raise ValueError(
+                "FRSKD_SLA joins an image's one class with its rotation, so several "
+                "labels an image mean nothing to it. Train with FRSKD. Received: a "
+                "compiled loss that takes each logit for a label of its own"
+            )
         logits, *refined = self.self_teacher(student.features, training=True)
         teacher = Outputs(logits, refined)
         heads = zip((student, teacher), self.joint_heads, strict=True)
@@ -99,23 +104,21 @@ class FRSKD_SLA(FRSKD):  # noqa: N801 (as the paper writes it)
             return sum(losses) / ROTATIONS
 
         def teach(target, prediction):
-            return soft_label(target, prediction, self.temperature)
+            return supervise.soft_label(target, prediction, self.temperature)
 
         feature = matching.compare(
             self.feature_loss, refined, student.features, self.projections, None
         )
-        terms = {
+        both = teach(plain[1], plain[0]) + teach(aggregated[1], aggregated[0])
+        return {
             "task": supervise(batch["y"], plain[0]),
             "teacher_task": supervise(batch["y"], plain[1]),
             "joint_task": joint_task(joint[0]),
             "teacher_joint_task": joint_task(joint[1]),
             "aggregation": sum(map(teach, aggregated, plain)),
+            "soft_label": both / 2,
             "feature": sum(views(feature)) / (1 + ROTATIONS),
         }
-        if self.soft_label_weight != 0:
-            both = teach(plain[1], plain[0]) + teach(aggregated[1], aggregated[0])
-            terms["soft_label"] = both / 2
-        return terms
 
     def get_config(self):
         weight = keras.saving.serialize_keras_object(self.aggregation_weight)

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_selfkd import distribution, matching, networks
-from keras_selfkd.losses import features, soft_label
+from keras_selfkd.losses import features
 from keras_selfkd.method import Method
 from keras_selfkd.mixing import Mixup, as_float
 from keras_selfkd.replicas import replica_count
@@ -138,7 +138,7 @@ class MixSKD(Method):
             return share * own + (1 - share) * partner
 
         def teach(target, prediction):
-            loss = soft_label(target, prediction, self.temperature)
+            loss = supervise.soft_label(target, prediction, self.temperature)
             if len(loss.shape) == 3 and batch["both_valid"] is not None:
                 loss = ops.where(batch["both_valid"], loss, 0.0)
             return owned(loss)

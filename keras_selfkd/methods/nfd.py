@@ -161,7 +161,9 @@ class NFD(FRSKD):
         logits = matching.resized_like(batch["teacher_logits"], student.logits)
         return {
             "task": supervise(batch["y"], student.logits),
-            **self.distillation(logits, batch["teacher_features"], student, batch),
+            **self.distillation(
+                logits, batch["teacher_features"], student, batch, supervise
+            ),
         }
 
     def get_config(self):

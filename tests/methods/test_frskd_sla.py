@@ -132,3 +132,11 @@ def test_one_hot_labels_are_as_good_as_integers_also_mixed():
 def test_error_students_whose_images_cannot_be_rotated(create):
     with pytest.raises(ValueError, match="classifier of square images"):
         SelfDistillationModel(create(), FRSKD_SLA(width=1))
+
+
+def test_error_several_labels():
+    images, labels = toys.class_data(4)
+    model = SelfDistillationModel(toys.classifier(), FRSKD_SLA(width=1))
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    with pytest.raises(ValueError, match="several labels an image mean nothing to it"):
+        model.train_on_batch(images, np.eye(toys.CLASSES)[labels])
