@@ -26,6 +26,12 @@ class Call(NamedTuple):
         weights = getattr(self.layer, "weights", ())
         return any(len(weight.shape) > 1 for weight in weights)
 
+    @property
+    def draws(self):
+        """Whether the layer draws random numbers."""
+        variables = getattr(self.layer, "variables", ())
+        return any(v.path.endswith("seed_generator_state") for v in variables)
+
 
 def has_graph(model):
     """Whether `model` is functional or a built `Sequential`."""
@@ -91,7 +97,11 @@ def ran_before(model, calls):
 
 def like_inputs(model, tensors):
     """Tensors in the structure that a model takes, for example a list of one."""
-    return keras.tree.pack_sequence_as(model.input, keras.tree.flatten(tensors))
+    tensors = keras.tree.flatten(tensors)
+    # A `Sequential` takes one tensor, and has no `input` before it was called.
+    if isinstance(model, keras.Sequential):
+        return tensors[0]
+    return keras.tree.pack_sequence_as(model.input, tensors)
 
 
 def unique_path(path, calls):
