@@ -297,11 +297,15 @@ def test_error_methods_without_hooks():
         SelfDistillationModel(toys.classifier(), Method())
 
 
-@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf, "1", None])
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf, "1", None, True])
 def test_error_weight_of_a_term(weight):
-    method = FRSKD(width=1, soft_label_weight=weight)
-    with pytest.raises(ValueError, match="frskd: expected the weight of 'soft_label'"):
-        SelfDistillationModel(toys.classifier(), method)
+    class Heavy(Supervised):
+        @property
+        def loss_weights(self):
+            return {"task": weight}
+
+    with pytest.raises(ValueError, match="Expected the weight of heavy's 'task' to be"):
+        SelfDistillationModel(toys.classifier(), Heavy())
 
 
 @pytest.mark.parametrize("of", ["labels", "weights"])
