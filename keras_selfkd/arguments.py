@@ -64,6 +64,17 @@ def check_names(**arguments):
         )
 
 
+def check_single(**arguments):
+    """Refuses lists of arrays where a student's one input or output belongs."""
+    for name, value in arguments.items():
+        if isinstance(value, (list, tuple)):
+            raise ValueError(
+                f"Expected {name} to be one array, because a student has one input and "
+                f"one output. Pass what the list holds: `{name}[0]`. Received: {name}="
+                f"a {type(value).__name__} of {len(value)}"
+            )
+
+
 def is_number(value):
     """Whether it is a finite real number; `True` and `False` are none."""
     is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)

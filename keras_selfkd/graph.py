@@ -26,12 +26,6 @@ class Call(NamedTuple):
         weights = getattr(self.layer, "weights", ())
         return any(len(weight.shape) > 1 for weight in weights)
 
-    @property
-    def draws(self):
-        """Whether the layer draws random numbers."""
-        variables = getattr(self.layer, "variables", ())
-        return any(v.path.endswith("seed_generator_state") for v in variables)
-
 
 def has_graph(model):
     """Whether `model` is functional or a built `Sequential`."""

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_selfkd import distribution, replicas
-from keras_selfkd.arguments import check_names
+from keras_selfkd.arguments import check_names, check_single
 from keras_selfkd.graph import like_inputs
 from keras_selfkd.matching import enlarged
 from keras_selfkd.method import (
@@ -225,6 +225,7 @@ class SelfDistillationModel(distribution.ReplicatedModel):
                 )
             extra = {key: value for key, value in x.items() if key != "image"}
             x = x["image"]
+        check_single(x=x, y=y, sample_weight=sample_weight)
         batch = {"x": x, "y": y, "sample_weight": sample_weight, **extra}
         given = {key: value for key, value in batch.items() if value is not None}
         share = replicas.share_of_batch([*given.values()])

@@ -116,16 +116,30 @@ def kind_of_probabilities(outputs):
     return None
 
 
-def check_images_are_kept(calls, name):
-    """Refuses random layers before the first kernel: views would differ by them."""
-    before = calls[: next((i for i, c in enumerate(calls) if c.has_kernel), None)]
-    random = [call.path for call in before if call.draws]
-    if random:
+def check_images_are_kept(inputs, calls, name):
+    """Refuses layers before the first kernel that change equal images differently."""
+    kernel = next((call for call in calls if call.has_kernel), None)
+    if kernel is None:
+        return
+    start = keras.Model(inputs, kernel.inputs, name="start")
+    scale = 1.0 if "float" in inputs[0].dtype else 255.0
+    image = np.random.default_rng(0).uniform(0, scale, (1, *inputs[0].shape[1:]))
+    images = np.repeat(image, inputs[0].shape[0] or 16, axis=0)
+    # Not a call: it would move the student's seeds.
+    outputs, _ = start.stateless_call(
+        [variable.value for variable in start.trainable_variables],
+        [variable.value for variable in start.non_trainable_variables],
+        keras.ops.convert_to_tensor(images, dtype=inputs[0].dtype),
+        training=True,
+    )
+    outputs = [keras.ops.convert_to_numpy(out) for out in keras.tree.flatten(outputs)]
+    if any(np.any(output[:1] != output) for output in outputs):
         raise ValueError(
             "This method compares several views of an image, which random layers "
             "inside the student would each change in another way. Put them into the "
             "data pipeline, `dataset.map(lambda x, y: (augment(x, training=True), y))`,"
-            f" and build the student without. Received: student={name!r} with {random}"
+            f" and build the student without. Received: student={name!r}, which "
+            f"changes equal images differently before {kernel.path!r}"
         )
 
 

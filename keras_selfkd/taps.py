@@ -58,7 +58,7 @@ class Tapped:
         self.names = list(taps)
         features = [map_at(path, calls) for path in self.names]
         check_order(self.names, features)
-        self._calls = calls
+        self._calls = used_calls(calls, output)
         self._name = student.name
         self.symbolic = Outputs(output, features, embedding_of(calls, output))
         self.model = keras.Model(inputs, self.symbolic.tensors())
@@ -72,7 +72,7 @@ class Tapped:
 
     def check_images_are_kept(self):
         """Refuses random layers that change the student's images."""
-        students.check_images_are_kept(self._calls, self._name)
+        students.check_images_are_kept(self.model.inputs, self._calls, self._name)
 
     def warn_if_frozen(self):
         """Warns where no layer before the taps is trained, now."""
