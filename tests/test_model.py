@@ -282,6 +282,24 @@ def test_the_step_is_traced_once_also_for_a_last_partial_batch(streamed, weighte
     assert history.history["accuracy"][0] > 0.0
 
 
+def test_error_lists_of_one_array():
+    images, labels = toys.class_data()
+    model = compiled(SelfDistillationModel(toys.classifier(), Supervised()))
+    for name, x, y in (("x", [images], labels), ("y", images, [labels])):
+        with pytest.raises(
+            ValueError, match=rf"Pass what the list holds: `{name}\[0\]`"
+        ):
+            model.train_on_batch(x, y)
+    with pytest.raises(ValueError, match="Expected x to be one array"):
+        model.fit([images], labels, verbose=0)
+
+
+@pytest.mark.parametrize("taps", ["out1", ["out1", "out1"], [3]])
+def test_error_taps_are_no_list_of_names(taps):
+    with pytest.raises(ValueError, match="Expected taps to be a list of layer names"):
+        SelfDistillationModel(toys.classifier(), FRSKD(width=1), taps=taps)
+
+
 def test_error_undeclared_terms():
     class Broken(Supervised):
         def loss_terms(self, student, batch, supervise):
