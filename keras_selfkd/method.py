@@ -147,13 +147,14 @@ def check_method(student, method):
 
 @contextlib.contextmanager
 def free_if_it_fails(method):
-    """Inside, a method is attached; after an error it belongs to no student."""
+    """Inside, a method is attached; after an error it is as free as it was before."""
+    layers = method._flatten_layers()  # Those of a method inside it, too.
+    free = [one for one in layers if isinstance(one, Method) and not one.built]
     try:
         yield
     except Exception:
-        for layer in method._flatten_layers():
-            if isinstance(layer, Method):
-                layer.built = False
+        for one in free:
+            one.built = False
         raise
 
 

@@ -107,6 +107,10 @@ LOGITS = {
     "scaled": lambda: small(after=[layers.Rescaling(0.1)]),
     "batch_norm": lambda: small(after=[layers.BatchNormalization()]),
     "pixels": lambda: pixels(after=[layers.UpSampling2D(interpolation="bilinear")]),
+    "bytes": lambda: keras.Model(
+        (images := keras.Input((8, 8, 3), dtype="uint8")),
+        layers.Dense(3)(layers.Flatten()(layers.Rescaling(1 / 255)(images))),
+    ),
     "softmax_inside": lambda: small(after=[layers.Softmax(), layers.Dense(3)]),
 }
 
