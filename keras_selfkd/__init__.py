@@ -1,5 +1,6 @@
 """Self-distillation for Keras 3: a vision network that teaches itself."""
 
+import keras_selfkd.backend  # noqa: F401 (first: it refuses other backends)
 from keras_selfkd import losses
 from keras_selfkd.checkpoints import Checkpoints
 from keras_selfkd.data import check_data, with_class_weights

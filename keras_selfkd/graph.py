@@ -91,7 +91,11 @@ def ran_before(model, calls):
 
 def like_inputs(model, tensors):
     """Tensors in the structure that a model takes, for example a list of one."""
-    return keras.tree.pack_sequence_as(model.input, keras.tree.flatten(tensors))
+    tensors = keras.tree.flatten(tensors)
+    # A `Sequential` takes one tensor, and has no `input` before it was called.
+    if isinstance(model, keras.Sequential):
+        return tensors[0]
+    return keras.tree.pack_sequence_as(model.input, tensors)
 
 
 def unique_path(path, calls):

@@ -33,13 +33,6 @@ def default_weight(feature_loss):
     return weight
 
 
-def check_positive(**arguments):
-    """Refuses numbers of a method that are not above 0."""
-    for name, value in arguments.items():
-        if not value > 0:
-            raise ValueError(f"Expected {name} above 0. Received: {name}={value}")
-
-
 def projections(feature_loss, targets, taps):
     """Networks that give each tap its target's channels, where the loss needs that.
 

@@ -1,10 +1,11 @@
 """What a method is: the hooks of one training step, and plain training as a method."""
 
-import numbers
+import contextlib
 from typing import Any, NamedTuple
 
 import keras
 
+from keras_selfkd.arguments import check_weight
 from keras_selfkd.mixing import Mixing
 
 
@@ -56,9 +57,12 @@ class Method(keras.layers.Layer):
 
     Attributes:
         minimum_taps: Number of taps the method needs; 0 for methods on logits.
+        compares_views: Whether it compares what the student says of several versions
+            of an image, so that the student must not change images at random.
     """
 
     minimum_taps = 0
+    compares_views = False
 
     def __init__(self, mixing=None, **kwargs):
         super().__init__(**kwargs)
@@ -129,16 +133,35 @@ class Method(keras.layers.Layer):
         return cls(**parts)
 
 
+def check_method(student, method):
+    """Refuses what is no method object: a class, a name, or swapped arguments."""
+    if isinstance(method, Method):
+        return
+    expected = "a method object, such as `Supervised()`"
+    if isinstance(student, Method):
+        expected += ", after the student: `SelfDistillationModel(student, method)`"
+    elif isinstance(method, type):
+        expected += f": write `{method.__name__}()`, with parentheses"
+    raise ValueError(f"Expected method to be {expected}. Received: method={method!r}")
+
+
+@contextlib.contextmanager
+def free_if_it_fails(method):
+    """Inside, a method is attached; after an error it is as free as it was before."""
+    layers = method._flatten_layers()  # Those of a method inside it, too.
+    free = [one for one in layers if isinstance(one, Method) and not one.built]
+    try:
+        yield
+    except Exception:
+        for one in free:
+            one.built = False
+        raise
+
+
 def check_loss_weights(method):
     """Refuses weights that are neither numbers of at least 0 nor schedules."""
     for term, weight in method.loss_weights.items():
-        is_number = isinstance(weight, numbers.Real) and 0 <= weight < float("inf")
-        if not is_number and not callable(weight):
-            raise ValueError(
-                f"{method.name}: expected the weight of {term!r} to be a finite number "
-                "of at least 0 or a `keras.optimizers.schedules.LearningRateSchedule`. "
-                f"Received: {weight!r}"
-            )
+        check_weight(**{f"the weight of {method.name}'s {term!r}": weight})
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")

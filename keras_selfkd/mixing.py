@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_selfkd.arguments import check_integer, check_number
 from keras_selfkd.weights import fit_weight, per_pixel
 
 _QUANTILES = 4096
@@ -71,8 +72,9 @@ class Mixing(keras.layers.Layer):
 
     def __init__(self, alpha, seed=None, **kwargs):
         super().__init__(**kwargs)
-        if not alpha > 0:
-            raise ValueError(f"Expected alpha above 0. Received: alpha={alpha}")
+        check_number(above=0, alpha=alpha)
+        if seed is not None:
+            check_integer(least=0, seed=seed)
         self.alpha = alpha
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)

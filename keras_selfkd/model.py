@@ -8,13 +8,20 @@ import tensorflow as tf
 from keras import ops
 
 from keras_selfkd import distribution, replicas
+from keras_selfkd.arguments import check_names, check_single
 from keras_selfkd.batch import check_counts, images_and_keys
 from keras_selfkd.graph import like_inputs
 from keras_selfkd.labels import at_size_of
 from keras_selfkd.matching import enlarged
-from keras_selfkd.method import Outputs, check_loss_weights
+from keras_selfkd.method import (
+    Outputs,
+    check_loss_weights,
+    check_method,
+    free_if_it_fails,
+)
 from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.networks import is_dense
+from keras_selfkd.students import check_student
 from keras_selfkd.supervision import Supervision
 from keras_selfkd.taps import Tapped
 from keras_selfkd.update import Writes, nan_unless_finite
@@ -74,17 +81,23 @@ class SelfDistillationModel(distribution.ReplicatedModel):
     """
 
     def __init__(self, student, method, taps=None, **kwargs):
+        check_method(student, method)
+        check_student(student)
+        if taps is not None:
+            check_names(taps=taps)
         distribution.check_strategy([*student.variables, *method.variables])
         tapped = Tapped(student, taps, method.minimum_taps)
+        if method.compares_views:
+            tapped.check_images_are_kept()
         kwargs.setdefault("dtype", tapped.dtype_policy)
         # The student casts its own inputs; an image cast twice loses precision.
         super().__init__(autocast=False, **kwargs)
         self.student = student
         self.method = method
         self.taps = tapped.names
-        with dtype_policy(self.dtype_policy):
+        with dtype_policy(self.dtype_policy), free_if_it_fails(method):
             method.attach(student, tapped.symbolic)
-        check_loss_weights(method)
+            check_loss_weights(method)
         # A weight of 0 leaves a term out; one that changes may be 0 for a while.
         self._terms = {
             term: weight
@@ -128,11 +141,14 @@ class SelfDistillationModel(distribution.ReplicatedModel):
     def make_train_function(self, force=False):
         """Keras's own, after making variables that the step would make.
 
-        Keras would then trace the step a second time.
+        Keras would then trace the step a second time. What is frozen is known only now.
         """
         check_compiled(self)
-        if self._batch_spec is not None and self.train_function is None:
-            self._build_for(self._batch_spec)
+        if self.train_function is None:
+            if self.method.minimum_taps:
+                self._tapped.warn_if_frozen()
+            if self._batch_spec is not None:
+                self._build_for(self._batch_spec)
         return super().make_train_function(force)
 
     def _build_for(self, spec):
@@ -272,6 +288,7 @@ class SelfDistillationModel(distribution.ReplicatedModel):
     def _checked_batch(self, data, supervision):
         """The user's batch as a dict with its labels checked, and its `Share`."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        check_single(x=x, y=y, sample_weight=sample_weight)
         images, extra = images_and_keys(x)
         batch = {"x": images, "y": y, "sample_weight": sample_weight, **extra}
         given = {key: value for key, value in batch.items() if value is not None}

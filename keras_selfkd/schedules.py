@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_selfkd.arguments import check_number
+
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
 class SigmoidRampUp(keras.optimizers.schedules.LearningRateSchedule):
@@ -13,12 +15,13 @@ class SigmoidRampUp(keras.optimizers.schedules.LearningRateSchedule):
     schedules (under gradient accumulation several batches make one).
 
     Args:
-        start: Integer, first step with a weight above 0.
-        end: Integer above `start`, the step at which the peak is reached.
-        peak: Float, the final weight.
+        start: Number, first step with a weight above 0.
+        end: Number above `start`, the step at which the peak is reached.
+        peak: Number of at least 0, the final weight.
 
     Raises:
-        ValueError: if `end` does not come after `start`.
+        ValueError: for what is no number, a negative one, or an `end` that does not
+            come after `start`.
 
     Example:
 
@@ -32,9 +35,10 @@ class SigmoidRampUp(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, start, end, peak):
-        if not 0 <= start < end:
+        check_number(at_least=0, start=start, end=end, peak=peak)
+        if not start < end:
             raise ValueError(
-                "Expected 0 <= start < end, in optimizer steps. "
+                "Expected start < end, in optimizer steps. "
                 f"Received: start={start}, end={end}"
             )
         self.start = start

@@ -8,16 +8,18 @@ import difflib
 
 import keras
 
+from keras_selfkd import students
 from keras_selfkd.graph import (
     area,
     clean_cuts,
     clean_cuts_from,
-    has_graph,
     is_map,
     run_layers,
+    tensors_in,
     used_calls,
 )
 from keras_selfkd.method import Outputs
+from keras_selfkd.students import TOKENS
 
 MAXIMUM_TAPS = 4
 
@@ -41,27 +43,23 @@ class Tapped:
     """
 
     def __init__(self, student, taps=None, minimum=0, role="student", logits=True):
-        check_student(student, role)
+        students.check_student(student, role)
         inputs = keras.Input(
             batch_shape=student.inputs[0].shape, dtype=student.inputs[0].dtype
         )
         calls = []
         output = run_layers(student, inputs, calls)
-        check_calls(calls)
+        students.check_calls(calls)
         if logits:
-            check_logits(calls, output, role, student.name)
+            students.check_logits(calls, output, role, student.name)
         if taps is None:
             taps = default_taps(calls, output) if minimum else []
-        if len(taps) < minimum:
-            raise ValueError(
-                f"Expected at least {minimum} taps (feature maps of different sizes). "
-                f"Received: taps={list(taps)} for {role}={student.name!r}. Name the "
-                "layers to read with `taps=[...]`, fine to coarse; its maps are: "
-                f"{', '.join(map_paths(calls)) or 'none'}."
-            )
+        check_enough(taps, minimum, calls, output, f"{role}={student.name!r}")
         self.names = list(taps)
         features = [map_at(path, calls) for path in self.names]
         check_order(self.names, features)
+        self._calls = used_calls(calls, output)
+        self._name = student.name
         self.symbolic = Outputs(output, features, embedding_of(calls, output))
         self.model = keras.Model(inputs, self.symbolic.tensors())
         kernels = (call.layer for call in calls if call.has_kernel)
@@ -72,62 +70,29 @@ class Tapped:
         tensors = self.model(images, training=training)
         return self.symbolic.pack(keras.tree.flatten(tensors))
 
+    def check_images_are_kept(self):
+        """Refuses random layers that change the student's images."""
+        students.check_images_are_kept(self.model.inputs, self._calls, self._name)
 
-def check_student(student, role="student"):
-    """Refuses a network whose graph cannot be read, naming the remedy."""
-    if not has_graph(student):
+    def warn_if_frozen(self):
+        """Warns where no layer before the taps is trained, now."""
+        taps = self.symbolic.features
+        students.warn_if_frozen(self.model.inputs, taps, self._name)
+
+
+def check_enough(taps, minimum, calls, output, name):
+    """Refuses fewer taps than a method needs, and tokens where it needs any."""
+    if minimum and len(output.shape) == 3:
+        raise ValueError(f"{TOKENS} Received: {name} with output {output.shape}")
+    if len(taps) < minimum:
+        ranks = {len(t.shape) for call in calls for t in tensors_in(call.output)}
+        hint = f" {TOKENS}" if 3 in ranks else ""
         raise ValueError(
-            f"The {role} must be a functional or a built Sequential model, because "
-            "feature maps are read from its graph. Build it as `keras.Model(inputs, "
-            f"outputs)`. Received: {role}={student!r}"
+            f"Expected at least {minimum} taps (feature maps of different sizes). "
+            f"Received: taps={list(taps)} for {name}. Name the layers to read with "
+            "`taps=[...]`, fine to coarse; its maps are: "
+            f"{', '.join(map_paths(calls)) or 'none'}.{hint}"
         )
-    if len(student.inputs) != 1 or len(student.outputs) != 1:
-        raise ValueError(
-            f"The {role} must have one image input and one logits output. Received: "
-            f"{role}={student.name!r} with {len(student.inputs)} inputs and "
-            f"{len(student.outputs)} outputs"
-        )
-    shape = student.inputs[0].shape
-    if len(shape) == 4 and None in shape[1:]:
-        raise ValueError(
-            f"The {role}'s input size must be known, because the self-teacher's "
-            f"pyramid is built for it. Build the {role} with a full "
-            f"`input_shape=(height, width, channels)`. Received: input shape {shape}"
-        )
-
-
-def check_calls(calls):
-    """Refuses channels-first layers."""
-    for call in calls:
-        if getattr(call.layer, "data_format", None) == "channels_first":
-            raise ValueError(
-                "All layers must be channels_last (batch, height, width, channels). "
-                f"Received: layer {call.path!r} with data_format='channels_first'"
-            )
-
-
-def check_logits(calls, output, role, name):
-    """Refuses outputs that are not logits."""
-    activation = output_activation(used_calls(calls, output))
-    if activation:
-        raise ValueError(
-            f"The {role} must output logits, but it ends in a {activation}. Build it "
-            "with `classifier_activation=None` (or without the last activation) and "
-            f"a loss with `from_logits=True`. Received: {role}={name!r}"
-        )
-
-
-def output_activation(calls):
-    """Name of the probability function the network ends in, or `None`."""
-    for call in reversed(calls):
-        function = getattr(call.layer, "activation", None)
-        names = {type(call.layer).__name__.lower(), getattr(function, "__name__", "")}
-        found = names & {"softmax", "sigmoid", "log_softmax", "logsoftmax"}
-        if found:
-            return found.pop()
-        if call.has_weights or len(call.inputs) != 1:
-            return None
-    return None
 
 
 def map_paths(calls):
@@ -147,8 +112,7 @@ def map_at(path, calls):
         shape = getattr(found[path], "shape", "several outputs")
         raise ValueError(
             "A tap must be a feature map (batch, height, width, channels) of more than "
-            "one position; tokens (batch, length, channels) are not supported. "
-            f"Received: tap {path!r} with shape {shape}"
+            f"one position. {TOKENS} Received: tap {path!r} with shape {shape}"
         )
     return found[path]
 

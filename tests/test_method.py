@@ -2,7 +2,18 @@ import keras
 import numpy as np
 import pytest
 
-from keras_selfkd import Method, Outputs, Supervised
+from keras_selfkd import (
+    FRSKD,
+    NFD,
+    EveryKSteps,
+    Method,
+    Outputs,
+    SelfDistillationModel,
+    Supervised,
+)
+from tests import toys
+
+pytestmark = pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning")
 
 
 def outputs(embedding):
@@ -44,3 +55,44 @@ def test_error_hooks_left_out():
         _ = Method().loss_weights
     with pytest.raises(NotImplementedError, match="Method must define `loss_terms`"):
         Method().loss_terms(None, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (FRSKD, r"write `FRSKD\(\)`, with parentheses. Received: method=<class"),
+        ("frskd", "a method object, such as `Supervised.*Received: method='frskd'"),
+        (None, "Received: method=None"),
+    ],
+)
+def test_error_no_method_object(method, message):
+    with pytest.raises(ValueError, match=message):
+        SelfDistillationModel(toys.classifier(), method)
+
+
+def test_error_swapped_arguments():
+    with pytest.raises(ValueError, match=r"`SelfDistillationModel\(student, method\)`"):
+        SelfDistillationModel(FRSKD(), toys.classifier())
+
+
+@pytest.mark.parametrize("wrap", [lambda method: method, EveryKSteps])
+def test_a_method_stays_usable_after_a_construction_that_failed(wrap):
+    method = wrap(NFD(toys.classifier(), teacher_taps=["out2"]))
+    student = toys.classifier()
+    for taps, message in (
+        (["out9"], "Unknown tap 'out9'"),
+        (["out1", "out2"], "a tap for each of the student's"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            SelfDistillationModel(student, method, taps=taps)
+    model = SelfDistillationModel(student, method, taps=["out2"])
+    assert model.taps == ["out2"]
+    unused = SelfDistillationModel(
+        toys.classifier(),
+        wrap(NFD(toys.classifier(), teacher_taps=["out2"])),
+        taps=["out2"],
+    )
+    assert len(model.variables) == len(unused.variables)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="already belongs to a student"):
+            SelfDistillationModel(toys.classifier(), method, taps=["out2"])

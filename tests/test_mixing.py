@@ -323,7 +323,9 @@ def test_two_replicas_with_equal_halves_train_as_one_on_that_half(
 @BOTH
 @pytest.mark.parametrize("alpha", [0, -1.0, float("nan")])
 def test_error_alpha(create, alpha):
-    with pytest.raises(ValueError, match="Expected alpha above 0"):
+    with pytest.raises(
+        ValueError, match="Expected alpha to be a finite number above 0"
+    ):
         create(alpha)
 
 

@@ -436,6 +436,24 @@ def test_the_step_is_traced_once_also_for_a_last_partial_batch(streamed, weighte
     assert history.history["accuracy"][0] > 0.0
 
 
+def test_error_lists_of_one_array():
+    images, labels = toys.class_data()
+    model = compiled(SelfDistillationModel(toys.classifier(), Supervised()))
+    for name, x, y in (("x", [images], labels), ("y", images, [labels])):
+        with pytest.raises(
+            ValueError, match=rf"Pass what the list holds: `{name}\[0\]`"
+        ):
+            model.train_on_batch(x, y)
+    with pytest.raises(ValueError, match="Expected x to be one array"):
+        model.fit([images], labels, verbose=0)
+
+
+@pytest.mark.parametrize("taps", ["out1", ["out1", "out1"], [3]])
+def test_error_taps_are_no_list_of_names(taps):
+    with pytest.raises(ValueError, match="Expected taps to be a list of layer names"):
+        SelfDistillationModel(toys.classifier(), FRSKD(width=1), taps=taps)
+
+
 def test_error_undeclared_terms():
     class Broken(Supervised):
         def loss_terms(self, student, batch, supervise):
@@ -451,11 +469,15 @@ def test_error_methods_without_hooks():
         SelfDistillationModel(toys.classifier(), Method())
 
 
-@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf, "1", None])
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf, "1", None, True])
 def test_error_weight_of_a_term(weight):
-    method = FRSKD(width=1, soft_label_weight=weight)
-    with pytest.raises(ValueError, match="frskd: expected the weight of 'soft_label'"):
-        SelfDistillationModel(toys.classifier(), method)
+    class Heavy(Supervised):
+        @property
+        def loss_weights(self):
+            return {"task": weight}
+
+    with pytest.raises(ValueError, match="Expected the weight of heavy's 'task' to be"):
+        SelfDistillationModel(toys.classifier(), Heavy())
 
 
 @pytest.mark.parametrize("of", ["labels", "weights"])

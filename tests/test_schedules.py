@@ -27,7 +27,7 @@ def test_survives_serialization():
     assert again.get_config() == {"start": 1, "end": 9, "peak": 2.0}
 
 
-@pytest.mark.parametrize(("start", "end"), [(5, 5), (6, 5), (-1, 5)])
+@pytest.mark.parametrize(("start", "end"), [(5, 5), (6, 5)])
 def test_error_order(start, end):
     with pytest.raises(ValueError, match=f"Received: start={start}, end={end}"):
         SigmoidRampUp(start, end, 1.0)

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_selfkd.arguments import check_integer
 from keras_selfkd.method import Method
 from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.replicas import replica_count
@@ -48,12 +49,12 @@ class EveryKSteps(Method):
                 "Mixing belongs to the method inside: `EveryKSteps(FRSKD(mixing="
                 f"Mixup(0.2)))`. Received: mixing={self.mixing!r}"
             )
-        if not isinstance(k, int) or k < 1:
-            raise ValueError(f"Expected k to be an integer above 0. Received: k={k!r}")
+        check_integer(k=k)
         self.method = method
         self.k = k
         self.supports_jit = False  # XLA cannot take gradients through the branches.
         self.minimum_taps = method.minimum_taps
+        self.compares_views = method.compares_views
 
     @property
     def loss_weights(self):

@@ -3,6 +3,7 @@
 import keras
 
 from keras_selfkd import matching, networks
+from keras_selfkd.arguments import check_integer, check_number, check_weight
 from keras_selfkd.losses import attention_transfer
 from keras_selfkd.method import Method
 from keras_selfkd.replicas import replica_count
@@ -36,7 +37,7 @@ class FRSKD(Method):
 
     Raises:
         ValueError: for an unregistered `feature_loss`, a feature loss without a
-            default weight, or a number out of range.
+            default weight, or an argument of another type or out of range.
 
     Example:
 
@@ -69,9 +70,11 @@ class FRSKD(Method):
         matching.check_feature_loss(feature_loss)
         if feature_weight is None:
             feature_weight = matching.default_weight(feature_loss)
-        matching.check_positive(
-            temperature=temperature, width=width, depth=depth, repeats=repeats
-        )
+        check_weight(soft_label_weight=soft_label_weight, feature_weight=feature_weight)
+        check_number(above=0, temperature=temperature)
+        check_integer(width=width, depth=depth, repeats=repeats)
+        if channels is not None:
+            check_integer(channels=channels)
         self.soft_label_weight = soft_label_weight
         self.feature_weight = feature_weight
         self.temperature = temperature

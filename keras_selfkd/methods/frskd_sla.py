@@ -4,6 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_selfkd import matching
+from keras_selfkd.arguments import check_weight
 from keras_selfkd.method import Outputs
 from keras_selfkd.methods.frskd import FRSKD
 from keras_selfkd.mixing import MixedLabels
@@ -52,8 +53,11 @@ class FRSKD_SLA(FRSKD):  # noqa: N801 (as the paper writes it)
         https://arxiv.org/abs/1910.05872
     """
 
+    compares_views = True
+
     def __init__(self, aggregation_weight=1.0, **kwargs):
         super().__init__(**kwargs)
+        check_weight(aggregation_weight=aggregation_weight)
         self.aggregation_weight = aggregation_weight
 
     @property

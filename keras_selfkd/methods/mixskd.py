@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_selfkd import distribution, matching, networks
+from keras_selfkd.arguments import check_boolean, check_number, check_weight
 from keras_selfkd.losses import features
 from keras_selfkd.method import Method
 from keras_selfkd.mixing import Mixup, as_float
@@ -51,8 +52,8 @@ class MixSKD(Method):
         mixing: `Mixup`, or `None` for the paper's `Mixup(0.4)`; on ImageNet 0.2.
 
     Raises:
-        ValueError: for another mixing, a temperature that is not above 0, or, on a
-            student, for taps that do not lead to its logits.
+        ValueError: for another mixing, an argument of another type or out of range, or,
+            on a student, for taps that do not lead to its logits.
 
     Example:
 
@@ -67,6 +68,7 @@ class MixSKD(Method):
     """
 
     minimum_taps = 2
+    compares_views = True
 
     def __init__(
         self,
@@ -80,13 +82,21 @@ class MixSKD(Method):
         mixing=None,
         **kwargs,
     ):
-        super().__init__(mixing=mixing or Mixup(0.4), **kwargs)
+        super().__init__(mixing=Mixup(0.4) if mixing is None else mixing, **kwargs)
         if not isinstance(self.mixing, Mixup):
             raise ValueError(
                 "MixSKD blends maps as it blends images: it needs `Mixup(...)`. "
                 f"Received: mixing={mixing!r}"
             )
-        matching.check_positive(temperature=temperature)
+        check_weight(
+            mixed_task_weight=mixed_task_weight,
+            feature_weight=feature_weight,
+            discrimination_weight=discrimination_weight,
+            soft_label_weight=soft_label_weight,
+            teacher_soft_label_weight=teacher_soft_label_weight,
+        )
+        check_number(above=0, temperature=temperature)
+        check_boolean(adversarial=adversarial)
         self.mixed_task_weight = mixed_task_weight
         self.feature_weight = feature_weight
         self.discrimination_weight = discrimination_weight

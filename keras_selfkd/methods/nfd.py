@@ -3,6 +3,7 @@
 import keras
 
 from keras_selfkd import matching
+from keras_selfkd.arguments import check_names
 from keras_selfkd.losses import normalized_mse
 from keras_selfkd.method import Method
 from keras_selfkd.methods.frskd import FRSKD
@@ -79,6 +80,13 @@ class NFD(FRSKD):
             channels=channels,
             **kwargs,
         )
+        if teacher is not None and not isinstance(teacher, keras.Model):
+            raise ValueError(
+                "Expected teacher to be a trained functional `keras.Model`, such as "
+                f"`keras.models.load_model(path)`. Received: teacher={teacher!r}"
+            )
+        if teacher_taps is not None:
+            check_names(teacher_taps=teacher_taps)
         if teacher_taps is not None and teacher is None:
             raise ValueError(
                 "Expected a teacher beside `teacher_taps`. The taps of the student are "

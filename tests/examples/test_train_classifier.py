@@ -139,7 +139,7 @@ def test_diverged_training_stops_with_the_remedy_and_no_result(tmp_path):
         ("--dataset=digitss", "Expected `dataset` to be .*'digits'"),
         ("--batch_size=2000", "Expected at least one batch of training images"),
         ("--taps=stage9", "stage9"),
-        ("--temperature=0", "temperature above 0"),
+        ("--temperature=0", "temperature to be a finite number above 0"),
         ("--warmup_epochs=40", "warmup_steps"),
         ("typo", "Expected flags only. Received: typo"),
     ],

@@ -108,9 +108,9 @@ def test_works_with_methods_that_make_views(create):
     assert np.isfinite(history.history["loss"]).all()
 
 
-@pytest.mark.parametrize("k", [0, -1, 1.5])
+@pytest.mark.parametrize("k", [0, -1, 1.5, True])
 def test_refuses_other_numbers(k):
-    with pytest.raises(ValueError, match="an integer above 0"):
+    with pytest.raises(ValueError, match="Expected k to be an integer of at least 1"):
         EveryKSteps(FRSKD(), k=k)
 
 

@@ -218,7 +218,11 @@ def test_error_no_default_weight():
         FRSKD(feature_loss=ScaledDifference())
 
 
-@pytest.mark.parametrize("name", ["temperature", "width", "depth", "repeats"])
+@pytest.mark.parametrize(
+    "name", ["temperature", "width", "depth", "repeats", "channels"]
+)
 def test_error_out_of_range(name):
-    with pytest.raises(ValueError, match=f"Expected {name} above 0"):
+    with pytest.raises(
+        ValueError, match=f"Expected {name} to be .* Received: {name}=0"
+    ):
         FRSKD(**{name: 0})

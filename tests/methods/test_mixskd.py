@@ -275,5 +275,5 @@ def test_error_mixing_that_does_not_blend(mixing):
 
 
 def test_error_temperature():
-    with pytest.raises(ValueError, match="temperature above 0"):
+    with pytest.raises(ValueError, match="temperature to be a finite number above 0"):
         MixSKD(temperature=0)

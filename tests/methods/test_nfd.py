@@ -194,7 +194,11 @@ def test_error_soft_labels_of_another_output(teacher):
         SelfDistillationModel(toys.classifier(), method, taps=["out1"])
 
 
-@pytest.mark.parametrize("name", ["temperature", "width", "depth", "repeats"])
+@pytest.mark.parametrize(
+    "name", ["temperature", "width", "depth", "repeats", "channels"]
+)
 def test_error_out_of_range(name):
-    with pytest.raises(ValueError, match=f"Expected {name} above 0"):
+    with pytest.raises(
+        ValueError, match=f"Expected {name} to be .* Received: {name}=0"
+    ):
         NFD(**{name: 0})
