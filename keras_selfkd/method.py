@@ -56,9 +56,12 @@ class Method(keras.layers.Layer):
 
     Attributes:
         minimum_taps: Number of taps the method needs; 0 for methods on logits.
+        warmup_epochs: Epochs in which the learning rate should rise from 0, where a
+            recipe does not say; the recipe of plain training beside it gets the same.
     """
 
     minimum_taps = 0
+    warmup_epochs = 0
 
     def __init__(self, mixing=None, **kwargs):
         super().__init__(**kwargs)

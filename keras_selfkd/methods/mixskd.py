@@ -67,6 +67,7 @@ class MixSKD(Method):
     """
 
     minimum_taps = 2
+    warmup_epochs = 5
 
     def __init__(
         self,
