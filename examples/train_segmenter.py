@@ -54,6 +54,7 @@ from examples.mask_pictures import draw
 from examples.segmentation_data import load_masked_data
 from examples.students import build_segmenter
 from keras_selfkd import PixelAccuracy, SelfDistillationModel, synchronize_batch_norm
+from keras_selfkd.batch_norm import limit_batch_norm_momentum
 from keras_selfkd.export import export_saved_model, export_student
 from keras_selfkd.files import whole, write_json
 from keras_selfkd.litert import predict_tflite
@@ -92,6 +93,7 @@ def build(method, data, strategy):
     steps = training.updates(data.steps_per_epoch)
     with strategy.scope():
         student = build_segmenter(student_name(), data.image_shape, data.classes)
+        limit_batch_norm_momentum(student, training.epochs() * data.steps_per_epoch)
         if tf.distribute.has_strategy() and training.SYNCHRONIZE_BATCH_NORM.value:
             synchronize_batch_norm(student)
         method = methods.build_method(method, steps, dense=True)
