@@ -7,14 +7,16 @@ from keras_selfkd.distribution import batch_norms
 _NAMED_CLASSES = 10
 
 
-def show(data, student):
+def show(data, model):
     """Prints what a training will see and how it will train, a line for each thing.
 
     Args:
         data: `examples.data.Data`.
-        student: Keras model that is about to be trained.
+        model: `SelfDistillationModel` that is about to be trained.
     """
-    lines = [*_of_data(data), *_of_recipe(data), *_of_averages(student, data)]
+    lines = [*_of_data(data), *_of_recipe(data), *_of_averages(model.student, data)]
+    if model.method.minimum_taps:
+        lines.append(f"Distilled at the layers {', '.join(model.taps)} (--taps).")
     print("", *lines, sep="\n")
 
 
@@ -28,7 +30,7 @@ def _of_data(data):
     }
     counts = [f"{count:,} {purposes[name]}" for name, count in data.examples.items()]
     yield f"{data.name}, {data.classes} classes: {named}"
-    yield f"Images: {', '.join(counts)}; none of them chooses the weights."
+    yield f"Images: {', '.join(counts)}. The last weights are kept."
     yield from data.notes
 
 

@@ -214,7 +214,7 @@ def prepare():
     module = flags.FLAGS.find_module_defining_flag(_TRAIN_PER_CLASS.name)
     run = training.open_run(name, module, strategy.extended.should_checkpoint)
     if run.is_chief and not (training.RESUME.value and run.finished):
-        plan.show(data, model.student)
+        plan.show(data, model)
     return data, strategy, run
 
 
