@@ -84,8 +84,7 @@ def load_data(
     32x32), cropped and mirrored at random; written characters aren't mirrored. Splits
     above 1 GiB are streamed, with random resized crops instead. All images are
     normalised by mean and standard deviation of the training images (of the first
-    2,048 where they are streamed). What sticks out of the aspect ratio of the chosen
-    size is cut off evenly.
+    2,048 where they are streamed).
 
     Args:
         dataset: `"digits"`, scikit-learn's 1,797 handwritten digits at 32x32 pixels:
@@ -103,15 +102,9 @@ def load_data(
             size, or 224x224 where they differ or have more than 512x512 pixels.
         seed: Integer that decides order and augmentation. Defaults to `0`.
         augment: Whether to augment the training images. Defaults to `True`.
-        mirror: Whether to mirror them, too. Defaults to `None`: all but written
-            characters.
+        mirror: Whether to mirror them. Defaults to `None`, all but characters.
         fast: Whether to keep only a few images of each class. Defaults to `False`.
-        download: Whether TFDS may download the data set. Defaults to `True`.
-        bad_images: What to do with files of `"folder"` that are no images: `"refuse"`,
-            `"skip"` or `"trust"`. Defaults to `"refuse"`.
-        validation_share: Share of each class to validate on, where there are training
-            images only. Defaults to `None`, a tenth.
-        test_share: Likewise the share to test on. Defaults to `None`, a tenth.
+        download, bad_images, validation_share, test_share: As in `open_source`.
 
     Returns:
         `Data`.
@@ -184,7 +177,6 @@ def _chosen_size(own, asked):
 
 
 def _notes(size, because, augment, mirror):
-    """Says what became of the images."""
     yield f"Images are {size[0]}x{size[1]} pixels, {because} (--image_size)."
     if augment:
         how = "mirrored at random (--nomirror)" if mirror else "not mirrored (--mirror)"
