@@ -104,7 +104,10 @@ def load_data(
         augment: Whether to augment the training images. Defaults to `True`.
         mirror: Whether to mirror them. Defaults to `None`, all but characters.
         fast: Whether to keep only a few images of each class. Defaults to `False`.
-        download, bad_images, validation_share, test_share: As in `open_source`.
+        download: Whether TFDS may download the data set. Defaults to `True`.
+        bad_images: As in `open_source`. Defaults to `"refuse"`.
+        validation_share: As in `open_source`. Defaults to `None`.
+        test_share: As in `open_source`. Defaults to `None`.
 
     Returns:
         `Data`.
