@@ -6,7 +6,7 @@ import pathlib
 import keras
 import tensorflow as tf
 from absl import logging
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, JpegImagePlugin
 
 # What happens to files that are no images: `trust` goes by their names.
 POLICIES = ("refuse", "skip", "trust")
@@ -73,9 +73,12 @@ def common_size(files):
 
 def _size(file):
     with Image.open(file) as image:
-        # Orientations from 5 on lie on their side: `decode_file` turns them.
-        lies = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-        return image.size if lies else image.size[::-1]
+        size = image.size[::-1]
+        # Only those of JPEGs are heeded, and stand in the header.
+        if isinstance(image, JpegImagePlugin.JpegImageFile):
+            lies = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+            return image.size if lies else size
+        return size
 
 
 def _is_hidden(path):

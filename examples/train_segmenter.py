@@ -49,7 +49,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from examples import inputs, mask_results, methods, results, training
+from examples import inputs, mask_results, methods, plan, results, training
 from examples.mask_pictures import draw
 from examples.segmentation_data import load_masked_data
 from examples.students import build_segmenter
@@ -204,11 +204,13 @@ def prepare():
     keras.config.set_dtype_policy(training.MIXED_PRECISION.value)
     strategy = training.open_strategy()
     data = load()
-    build(methods.METHOD.value, data, strategy)
+    model = build(methods.METHOD.value, data, strategy)
     student = student_name().replace(":", "_")
     name = f"{data.name}-{student}-{methods.METHOD.value}"
     module = flags.FLAGS.find_module_defining_flag(_MASK_KEY.name)
     run = training.open_run(name, module, strategy.extended.should_checkpoint)
+    if run.is_chief and not (training.RESUME.value and run.finished):
+        plan.show(data, model)
     return data, strategy, run
 
 

@@ -48,6 +48,8 @@ def test_a_trial_writes_every_file_and_nothing_else(fast_run):
 
 def test_a_trial_prints_progress_and_the_tables(fast_run):
     _, output = fast_run
+    assert "2 epochs of 2 steps, sgd, learning rate 0.05" in output
+    assert "BatchNorm: momentum 0 in " in output  # 4 steps remember one.
     assert "Training thin_unet with supervised, 2 epochs" in output
     assert "Training thin_unet with frskd, 2 epochs" in output
     assert "val_mean_iou" in output
