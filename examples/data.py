@@ -16,6 +16,8 @@ from examples.splits import positions_by_class, read_arrays, select
 
 _IN_MEMORY_BYTES = 2**30
 _STATISTICS_IMAGES = 2048
+# A camera's photographs, all of one size, are not trained on at that size.
+_USUAL_SIZE, _LARGEST = (224, 224), 512 * 512
 _SPLITS = ("train", "validation", "test")
 
 
@@ -42,6 +44,7 @@ class Data(NamedTuple):
         mean: float32 array `(channels,)`, mean of the training pixels in [0, 255].
         std: float32 array `(channels,)`, their standard deviation.
         void: For masks, labels `(batch, height, width)`: the one to ignore.
+        notes: Tuple of sentences: what was decided that the user may not expect.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Data(NamedTuple):
     mean: np.ndarray
     std: np.ndarray
     void: int | None = None
+    notes: tuple = ()
 
 
 def load_data(
@@ -67,9 +71,12 @@ def load_data(
     image_size=None,
     seed=0,
     augment=True,
+    mirror=None,
     fast=False,
     download=True,
     bad_images="refuse",
+    validation_share=None,
+    test_share=None,
 ):
     """Loads a data set of labelled images.
 
@@ -92,13 +99,15 @@ def load_data(
             For data sets without a validation split of their own. Defaults to `0`.
         batch_size: Number of images of a batch. Defaults to `64`.
         image_size: `(height, width)` in pixels. Defaults to `None`: the images' own
-            size, or 224 where they differ.
+            size, or 224x224 where they differ or have more than 512x512 pixels.
         seed: Integer that decides order and augmentation. Defaults to `0`.
         augment: Whether to augment the training images. Defaults to `True`.
+        mirror: Whether to mirror them. Defaults to `None`, all but characters.
         fast: Whether to keep only a few images of each class. Defaults to `False`.
         download: Whether TFDS may download the data set. Defaults to `True`.
-        bad_images: What to do with files of `"folder"` that are no images: `"refuse"`,
-            `"skip"` or `"trust"`. Defaults to `"refuse"`.
+        bad_images: As in `open_source`. Defaults to `"refuse"`.
+        validation_share: As in `open_source`. Defaults to `None`.
+        test_share: As in `open_source`. Defaults to `None`.
 
     Returns:
         `Data`.
@@ -114,22 +123,25 @@ def load_data(
     >>> images.shape
     TensorShape([32, 32, 32, 1])
     """
-    source = open_source(dataset, data_dir, download, bad_images)
+    source = open_source(
+        dataset, data_dir, download, bad_images, validation_share, test_share
+    )
     splits = _chosen(source, train_per_class, validation_per_class, batch_size, fast)
     if splits["train"].count < batch_size:
         raise ValueError(
             "Expected at least one batch of training images. Received: "
             f"batch_size={batch_size}, but {splits['train'].count} training images"
         )
-    height, width, channels = source.image_shape
-    shape = (*(image_size or (height or 224, width or 224)), channels)
+    size, because = _chosen_size(source.image_shape[:2], image_size)
+    shape = (*size, source.image_shape[2])
+    mirror = source.mirror if mirror is None else mirror
     train, (mean, std) = _training(
         splits["train"],
         shape,
         batch_size=batch_size,
         seed=seed,
         augment=augment,
-        mirror=source.mirror,
+        mirror=mirror,
     )
     evaluation = {
         name: batches.normalised(_evaluation(split, shape, batch_size), mean, std)
@@ -152,7 +164,26 @@ def load_data(
         examples={name: split.count for name, split in splits.items()},
         mean=mean,
         std=std,
+        notes=(*source.notes, *_notes(size, because, augment, mirror)),
     )
+
+
+def _chosen_size(own, asked):
+    """Returns `(height, width)`, and why."""
+    if asked:
+        return asked, "as asked for"
+    if None in own:
+        return _USUAL_SIZE, "as they differ in size, or were not looked at"
+    if math.prod(own) > _LARGEST:
+        return _USUAL_SIZE, f"theirs are {own[0]}x{own[1]}"
+    return own, "the images' own size"
+
+
+def _notes(size, because, augment, mirror):
+    yield f"Images are {size[0]}x{size[1]} pixels, {because} (--image_size)."
+    if augment:
+        how = "mirrored at random (--nomirror)" if mirror else "not mirrored (--mirror)"
+        yield f"Training images are cropped at random and {how}."
 
 
 def _chosen(source, train_per_class, validation_per_class, batch_size, fast):

@@ -6,6 +6,7 @@ import pathlib
 import keras
 import tensorflow as tf
 from absl import logging
+from PIL import ExifTags, Image, JpegImagePlugin
 
 # What happens to files that are no images: `trust` goes by their names.
 POLICIES = ("refuse", "skip", "trust")
@@ -54,6 +55,30 @@ def find_images(folders, bad_images="refuse"):
         if not some:
             raise ValueError(f"Expected images in {folder}. Received: none")
     return [*found.values()]
+
+
+def common_size(files):
+    """Returns `(height, width)` of images that are all of one size, else `None`.
+
+    Reads their headers alone, up to the first that differs.
+    """
+    first = None
+    for file in files:
+        size = _size(file)
+        first = first or size
+        if size != first:
+            return None
+    return first
+
+
+def _size(file):
+    with Image.open(file) as image:
+        size = image.size[::-1]
+        # Only those of JPEGs are heeded, and stand in the header.
+        if isinstance(image, JpegImagePlugin.JpegImageFile):
+            lies = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+            return image.size if lies else size
+        return size
 
 
 def _is_hidden(path):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from absl import flags
 
+import keras_selfkd
 from keras_selfkd import (
     FRSKD,
     FRSKD_SLA,
@@ -207,6 +208,12 @@ METHOD = flags.DEFINE_enum("method", "frskd", list(METHODS), "What to train with
 BASELINE = flags.DEFINE_bool(
     "baseline", True, "First train plainly by the same recipe, to compare with."
 )
+
+
+def warmup_epochs():
+    """Returns the epochs of warm-up that the run's method asks for."""
+    classes = {name.lower(): method for name, method in vars(keras_selfkd).items()}
+    return classes[METHOD.value].warmup_epochs
 
 
 def methods_to_train():

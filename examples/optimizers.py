@@ -1,9 +1,58 @@
 """The optimizer and the learning rates of the papers' recipes."""
 
 import math
+from typing import NamedTuple
 
 import keras
 from keras.optimizers import schedules
+
+
+class Rates(NamedTuple):
+    """What an optimizer trains with where nothing else is asked for."""
+
+    learning_rate: float
+    weight_decay: float
+
+
+RATES = {"sgd": Rates(0.1, 5e-4), "adamw": Rates(1e-3, 0.05)}
+
+
+def build_optimizer(
+    name, learning_rate, weight_decay, momentum=None, nesterov=False, **options
+):
+    """Builds an optimizer by name.
+
+    Args:
+        name: `"sgd"`, stochastic gradient descent whose L2 enters the gradients, or
+            `"adamw"`, Adam whose weight decay does not.
+        learning_rate: Float or `keras.optimizers.schedules.LearningRateSchedule`.
+        weight_decay: Float, at least 0, that acts on all weights.
+        momentum: Float in [0, 1), of SGD alone. Defaults to `None`, 0.9.
+        nesterov: Whether SGD's momentum is Nesterov's. Defaults to `False`.
+        **options: Passed on to the optimizer.
+
+    Returns:
+        A `keras.optimizers.Optimizer`.
+
+    Raises:
+        ValueError: If AdamW is given a momentum.
+
+    Example:
+    >>> optimizer = build_optimizer("adamw", *RATES["adamw"])
+    >>> print(f"{float(optimizer.learning_rate):.3f}", optimizer.weight_decay)
+    0.001 0.05
+    """
+    if name == "sgd":
+        momentum = 0.9 if momentum is None else momentum
+        return SGDWithL2(
+            learning_rate, momentum, nesterov=nesterov, l2=weight_decay, **options
+        )
+    if momentum is not None or nesterov:
+        raise ValueError(
+            "Expected --momentum and --nesterov with --optimizer=sgd alone. Received: "
+            f"--optimizer={name}, --momentum={momentum}, --nesterov={nesterov}"
+        )
+    return keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay, **options)
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd_examples")

@@ -17,6 +17,13 @@ _COLUMNS = (
     "training",
 )
 
+_CAUSES = (
+    "too few images or steps (raise --epochs); averages of BatchNorm that lag behind "
+    "the weights (keras_selfkd.recalibrate_batch_norm sets them anew; if that helps, "
+    "lower the layers' momentum); test images of other pixels, colours or cut than the "
+    "training images; test labels of another order or meaning."
+)
+
 
 def accuracy(logits, labels):
     """Returns the share of images, in [0, 1], whose largest logit is their label's."""
@@ -127,6 +134,30 @@ def verdict(scores):
     return f"{gain}, outside the 95 % interval of {plain_name}."
 
 
+def at_chance(scores, trained, labels):
+    """Names the methods that learned, but whose students know nothing of test images.
+
+    That is, their test accuracy cannot be told from naming the commonest class always,
+    at 95 %, and their training accuracy can.
+
+    Args:
+        scores: Dict from method to its score.
+        trained: Dict from method to its last training accuracy, in [0, 1].
+        labels: Integer array, the test set's labels.
+
+    Returns:
+        List of sentences.
+    """
+    chance = np.bincount(labels).max() / len(labels)
+    return [
+        f"{method} learned its training images (accuracy {100 * trained[method]:.1f} %)"
+        f", but on test images ({100 * score['accuracy']:.1f} %) it is no better than "
+        f"naming one class always ({100 * chance:.1f} %). Likely causes: {_CAUSES}"
+        for method, score in scores.items()
+        if score["interval"][0] <= chance and trained[method] > score["interval"][1]
+    ]
+
+
 def facts(data, student, run):
     """Returns what every result says about a run, as a dict.
 
@@ -167,6 +198,7 @@ def report(folder):
             f"{litert['agreeing']:,} of {litert['images']:,} predictions agree with "
             "Keras."
         )
+    lines += result.get("at_chance", [])
     return "\n".join([*lines, *closing_lines(result, folder)])
 
 

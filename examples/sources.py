@@ -1,50 +1,28 @@
 """Where labelled images come from: bundled digits, class folders, TFDS.
 
-A `Source` holds the splits of a data set undecoded. Folders are tried file by file when
-they are opened, unless they are to be trusted.
+A `Source` holds the splits of a data set undecoded.
 """
 
 import difflib
-import pathlib
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from examples.image_files import decode_file, find_images
-from examples.splits import Split, labels_of, set_aside
+from examples.class_folders import open_folder
+from examples.splits import Source, Split, in_memory, labels_of, set_aside
 
 # Data sets of written characters: a mirrored one is another or none.
 CHARACTERS = {"digits", "mnist", "emnist", "kmnist", "svhn_cropped", "cmaterdb"}
-_SPLIT_FOLDERS = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
 
 
-class Source(NamedTuple):
-    """A labelled data set.
-
-    Attributes:
-        name: Name of the data set.
-        splits: Dict of `Split`: `"train"`, `"test"` and, where the data set has one,
-            `"validation"`.
-        image_shape: `(height, width, channels)`; None where images differ in size.
-        label_names: Names of the classes, by label.
-        mirror: Whether a mirrored image keeps its label.
-    """
-
-    name: str
-    splits: dict
-    image_shape: tuple
-    label_names: list
-    mirror: bool
-
-
-def open_source(dataset, data_dir=None, download=True, bad_images="refuse"):
+def open_source(
+    dataset,
+    data_dir=None,
+    download=True,
+    bad_images="refuse",
+    validation_share=None,
+    test_share=None,
+):
     """Opens a data set by name.
 
     Args:
@@ -55,30 +33,49 @@ def open_source(dataset, data_dir=None, download=True, bad_images="refuse"):
             `True`.
         bad_images: What to do with files of `"folder"` that are no images, as in
             `examples.image_files.find_images`. Defaults to `"refuse"`.
+        validation_share: Share of each class to validate on, where there are training
+            images only. Defaults to `None`, a tenth.
+        test_share: Likewise the share to test on. Defaults to `None`, a tenth.
 
     Returns:
         A `Source` with a training and a test split. Where a data set has no test
         labels the validation split is the test split; where it has only training
-        images a tenth of each class is set aside for each of the two, always the
-        same images.
+        images parts of each class are set aside, always the same images.
 
     Raises:
         ValueError: If the data set is unknown, empty, no image classification set or
-            not there.
+            not there, or if shares are given that it has no use for.
     """
     if dataset == "digits":
-        return _digits()
-    source = (
-        _folder(data_dir, bad_images)
-        if dataset == "folder"
-        else _tfds(dataset, data_dir, download)
-    )
+        source = _digits()
+    elif dataset == "folder":
+        source = open_folder(data_dir, bad_images)
+    else:
+        source = _tfds(dataset, data_dir, download)
+    given = {"validation_share": validation_share, "test_share": test_share}
+    given = {name: share for name, share in given.items() if share is not None}
+    if source.splits.keys() == {"train"}:
+        return _divided(source, **given)
+    if given:
+        raise ValueError(
+            "Expected `validation_share` and `test_share` for training images alone. "
+            f"Received: {source.name} with {sorted(source.splits)}, {given}"
+        )
+    if "test" in source.splits:
+        return source
     splits = dict(source.splits)
-    if "test" not in splits and "validation" in splits:
-        splits["test"] = splits.pop("validation")
-    if "test" not in splits:
-        splits = set_aside(splits["train"], len(source.label_names))
-    return source._replace(splits=splits)
+    splits["test"] = splits.pop("validation")
+    note = "There are no test images: the validation images are tested on instead."
+    return source._replace(splits=splits, notes=(*source.notes, note))
+
+
+def _divided(source, **shares):
+    splits = set_aside(source.splits["train"], source.label_names, **shares)
+    note = (
+        "There are training images only: of each class a part is set aside, the same "
+        "images in every run (--validation_share, --test_share)."
+    )
+    return source._replace(splits=splits, notes=(*source.notes, note))
 
 
 def _digits():
@@ -94,64 +91,11 @@ def _digits():
         parts["validation"].extend(indices[30:50])
         parts["test"].extend(indices[50:])
     splits = {
-        name: _in_memory(images[rows], digits.target[rows])
+        name: in_memory(images[rows], digits.target[rows])
         for name, rows in parts.items()
     }
     names = [str(name) for name in digits.target_names]
     return Source("digits", splits, (32, 32, 1), names, mirror=False)
-
-
-def _in_memory(records, labels, decode=lambda image: image):
-    dataset = tf.data.Dataset.from_tensor_slices((records, labels.astype("int32")))
-    return Split(dataset, decode, count=len(labels), shuffle_buffer=len(labels))
-
-
-def _folder(data_dir, bad_images):
-    root = pathlib.Path(data_dir or "")
-    if data_dir is None or not root.is_dir():
-        raise ValueError(
-            "Expected `data_dir` to be a directory of class folders of images "
-            f"(class/image or split/class/image). Received: data_dir={data_dir}"
-        )
-    folders = {"train": root}
-    if (root / "train").is_dir():
-        folders = {
-            split: root / folder
-            for folder, split in _SPLIT_FOLDERS.items()
-            if (root / folder).is_dir()
-        }
-    names = _class_names(folders["train"])
-    splits = {
-        split: _class_folders(path, names, bad_images)
-        for split, path in folders.items()
-    }
-    return Source(root.resolve().name, splits, (None, None, 3), names, mirror=True)
-
-
-def _class_names(path):
-    folders = [entry.name for entry in path.iterdir() if entry.is_dir()]
-    names = sorted(name for name in folders if not name.startswith("."))
-    if len(names) < 2:
-        raise ValueError(
-            "Expected two or more class folders of images in "
-            f"{path}. Received: folders={names}"
-        )
-    return names
-
-
-def _class_folders(path, names, bad_images):
-    if _class_names(path) != names:
-        raise ValueError(
-            f"Expected {path} to have the class folders of the training split, "
-            f"{names}. Received: folders={_class_names(path)}"
-        )
-    found = find_images([path / name for name in names], bad_images)
-    files = np.array([str(file) for files in found for file in files])
-    labels = np.repeat(np.arange(len(names)), [len(files) for files in found])
-    # In turns, so that the first images of the split are of every class.
-    turns = np.concatenate([np.arange(len(files)) for files in found])
-    order = np.lexsort((labels, turns))
-    return _in_memory(files[order], labels[order], decode_file)
 
 
 def _tfds(dataset, data_dir, download):

@@ -26,6 +26,34 @@ class Split(NamedTuple):
     shuffle_buffer: int
 
 
+class Source(NamedTuple):
+    """A labelled data set.
+
+    Attributes:
+        name: Name of the data set.
+        splits: Dict of `Split`: `"train"`, `"test"` and, where the data set has one,
+            `"validation"`.
+        image_shape: `(height, width, channels)`; None where images differ in size, or
+            nobody looked.
+        label_names: Names of the classes, by label.
+        mirror: Whether a mirrored image keeps its label.
+        notes: Tuple of sentences: what was decided that the user may not expect.
+    """
+
+    name: str
+    splits: dict
+    image_shape: tuple
+    label_names: list
+    mirror: bool
+    notes: tuple = ()
+
+
+def in_memory(records, labels, decode=lambda image: image):
+    """Makes a `Split` of arrays of records and of labels."""
+    dataset = tf.data.Dataset.from_tensor_slices((records, labels.astype("int32")))
+    return Split(dataset, decode, count=len(labels), shuffle_buffer=len(labels))
+
+
 def labels_of(split):
     """Iterates over the labels of a split, without decoding an image."""
     labels = split.records.map(lambda record, label: label).batch(_LABEL_BATCH)
@@ -78,27 +106,53 @@ def positions_by_class(split, classes, limit=None):
     return positions
 
 
-def set_aside(split, classes):
+def set_aside(split, names, validation_share=0.1, test_share=0.1):
     """Divides a split into training, validation and test, the same way every time.
 
     Args:
-        split: A `Split` with at least three images of every class.
-        classes: Number of classes.
+        split: A `Split`.
+        names: Names of the classes, by label.
+        validation_share: Share of each class to validate on, at least one image; 0 for
+            no validation. Defaults to `0.1`.
+        test_share: Share of each class to test on, at least one image. Defaults to
+            `0.1`.
 
     Returns:
-        Dict of `Split`: of each class a tenth (at least one image) is `"validation"`,
-        as much `"test"`, the rest `"train"`.
+        Dict of `Split`: `"train"`, `"test"` and, where it has images, `"validation"`.
+
+    Raises:
+        ValueError: If the shares are no such, or leave a class no image to train on.
     """
+    if not (validation_share >= 0 and 0 < test_share < 1 - validation_share):
+        raise ValueError(
+            "Expected `validation_share` of at least 0 and `test_share` above 0, "
+            f"together below 1. Received: validation_share={validation_share}, "
+            f"test_share={test_share}"
+        )
     parts = {"train": [], "validation": [], "test": []}
     # Not the seed of the run: every run must be tested on the same images.
     generator = np.random.default_rng(0)
-    for positions in positions_by_class(split, classes):
+    by_class = positions_by_class(split, len(names))
+    for name, positions in zip(names, by_class, strict=True):
         shuffled = generator.permutation(positions).astype(int)
-        tenth = max(len(shuffled) // 10, 1)
-        parts["validation"].extend(shuffled[:tenth])
-        parts["test"].extend(shuffled[tenth : 2 * tenth])
-        parts["train"].extend(shuffled[2 * tenth :])
-    return {name: select(split, positions) for name, positions in parts.items()}
+        validation = _part(len(shuffled), validation_share)
+        train = validation + _part(len(shuffled), test_share)
+        if train >= len(shuffled):
+            raise ValueError(
+                "Expected images to train on in every class, beside those that are set "
+                f"aside: add images, or another split. Received: class {name!r} with "
+                f"{len(shuffled)} images, {validation} of them to validate on and "
+                f"{train - validation} to test on"
+            )
+        parts["validation"].extend(shuffled[:validation])
+        parts["test"].extend(shuffled[validation:train])
+        parts["train"].extend(shuffled[train:])
+    return {name: select(split, chosen) for name, chosen in parts.items() if chosen}
+
+
+def _part(count, share):
+    # Rounded first: 0.29 * 100 is 28.999..., which would be cut to 28.
+    return max(int(round(count * share, 6)), 1) if share else 0
 
 
 def decoded(split, image_shape):

@@ -135,12 +135,18 @@ def _application(constructor, input_shape, classes):
     options = {}
     if "include_preprocessing" in inspect.signature(constructor).parameters:
         options["include_preprocessing"] = False
-    student = constructor(
-        weights=None,
-        input_shape=input_shape,
-        classes=classes,
-        classifier_activation=None,
-        **options,
-    )
+    try:
+        student = constructor(
+            weights=None,
+            input_shape=input_shape,
+            classes=classes,
+            classifier_activation=None,
+            **options,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"{constructor.__name__} does not take images of {input_shape}. Choose "
+            f"another --image_size or student. Keras says: {error}"
+        ) from error
     without_rescaling(student)
     return student

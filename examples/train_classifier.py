@@ -21,7 +21,7 @@ More data and students:
   CIFAR-100 (TFDS downloads it), the first 100 images of each class:
     python -m examples.train_classifier --dataset=cifar100 --train_per_class=100
       --student=thin_resnet18 --batch_size=64 --epochs=30
-  your photographs, in folders named after their classes:
+  your photographs, in folders named after their classes (see below):
     python -m examples.train_classifier --dataset=folder --data_dir=photos
       --image_size=96 --student=MobileNetV3Small --channels=64
   the recipe of the FRSKD paper for CIFAR-100:
@@ -30,6 +30,19 @@ More data and students:
       --weight_decay=1e-4
   an earlier run once more:
     python -m examples.train_classifier --flagfile=runs/x/flags.cfg --run_dir=runs/y
+
+Folders of photographs lie as class/image or as split/class/image, the splits named
+train, validation (or val) and test. Without a folder train, of each class a tenth is
+set aside to validate on and a tenth to test on, the same images in every run
+(--validation_share, --test_share); without one test, the validation images are tested
+on. Validation images are watched, test images are looked at once; neither chooses
+weights. Images that are all of one size, up to 512x512 pixels, keep it; others are
+trained at 224x224, or at --image_size, and what sticks out of that shape is cut off
+evenly. A photograph's EXIF orientation is heeded. Training images are mirrored at
+random (--nomirror). What was chosen is printed at the start.
+
+Averages of BatchNorm span a tenth of the training at most, so that they fit the weights
+after few steps, too.
 """
 
 import sys
@@ -39,11 +52,13 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from examples import inputs, methods, results, training
+from examples import inputs, methods, plan, results, training
 from examples.data import load_data
+from examples.label_smoothing import SmoothedCrossEntropy
 from examples.pictures import draw
 from examples.students import build_student
 from keras_selfkd import SelfDistillationModel, synchronize_batch_norm
+from keras_selfkd.batch_norm import limit_batch_norm_momentum
 from keras_selfkd.export import export_saved_model, export_student
 from keras_selfkd.files import whole, write_json
 from keras_selfkd.litert import predict_tflite
@@ -57,6 +72,27 @@ _TRAIN_PER_CLASS = flags.DEFINE_integer(
 )
 _VALIDATION_PER_CLASS = flags.DEFINE_integer(
     "validation_per_class", 0, "Training images of each class to validate on instead."
+)
+_VALIDATION_SHARE = flags.DEFINE_float(
+    "validation_share",
+    None,
+    "Share of each class to validate on where there are training images only; by "
+    "default 0.1.",
+)
+_TEST_SHARE = flags.DEFINE_float(
+    "test_share", None, "Likewise the share to test on; by default 0.1."
+)
+_MIRROR = flags.DEFINE_bool(
+    "mirror",
+    None,
+    "Mirror training images at random; by default all but written characters.",
+)
+_LABEL_SMOOTHING = flags.DEFINE_float(
+    "label_smoothing",
+    0.0,
+    "Share of each label that goes to all classes alike.",
+    lower_bound=0.0,
+    upper_bound=0.99,
 )
 
 
@@ -72,6 +108,7 @@ def build(method, data, strategy):
     steps = training.updates(data.steps_per_epoch)
     with strategy.scope():
         student = build_student(student_name(), data.image_shape, data.classes)
+        limit_batch_norm_momentum(student, training.epochs() * data.steps_per_epoch)
         if tf.distribute.has_strategy() and training.SYNCHRONIZE_BATCH_NORM.value:
             synchronize_batch_norm(student)
         model = SelfDistillationModel(
@@ -79,7 +116,7 @@ def build(method, data, strategy):
         )
         model.compile(
             optimizer=training.optimizer(data.steps_per_epoch),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            loss=SmoothedCrossEntropy(_LABEL_SMOOTHING.value),
             metrics=["accuracy"],
             steps_per_execution=training.STEPS_PER_EXECUTION.value,
         )
@@ -130,11 +167,13 @@ def conclude(trained, data, run):
         trained, run, lambda student, path: ship(student, path, data, labels)
     )
     model, _ = trained[methods.METHOD.value]
+    learned = {method: float(run.rows(method)[-1]["accuracy"]) for method in scores}
     draw(run, model, data, labels, logits)
     result = results.facts(data, student_name(), run) | {
         "epochs": training.epochs(),
         "seed": training.SEED.value,
         "scores": scores,
+        "at_chance": results.at_chance(scores, learned, labels),
     }
     if inputs.EXPORT.value:
         export_saved_model(run.path / "student.keras", run.path / "saved_model")
@@ -158,6 +197,9 @@ def load():
         fast=training.FAST.value,
         download=inputs.DOWNLOAD.value,
         bad_images=inputs.BAD_IMAGES.value,
+        mirror=_MIRROR.value,
+        validation_share=_VALIDATION_SHARE.value,
+        test_share=_TEST_SHARE.value,
     )
 
 
@@ -166,11 +208,13 @@ def prepare():
     keras.config.set_dtype_policy(training.MIXED_PRECISION.value)
     strategy = training.open_strategy()
     data = load()
-    build(methods.METHOD.value, data, strategy)
+    model = build(methods.METHOD.value, data, strategy)
     student = student_name().replace(":", "_")
     name = f"{data.name}-{student}-{methods.METHOD.value}"
     module = flags.FLAGS.find_module_defining_flag(_TRAIN_PER_CLASS.name)
     run = training.open_run(name, module, strategy.extended.should_checkpoint)
+    if run.is_chief and not (training.RESUME.value and run.finished):
+        plan.show(data, model)
     return data, strategy, run
 
 

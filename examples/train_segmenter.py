@@ -49,11 +49,12 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from examples import inputs, mask_results, methods, results, training
+from examples import inputs, mask_results, methods, plan, results, training
 from examples.mask_pictures import draw
 from examples.segmentation_data import load_masked_data
 from examples.students import build_segmenter
 from keras_selfkd import PixelAccuracy, SelfDistillationModel, synchronize_batch_norm
+from keras_selfkd.batch_norm import limit_batch_norm_momentum
 from keras_selfkd.export import export_saved_model, export_student
 from keras_selfkd.files import whole, write_json
 from keras_selfkd.litert import predict_tflite
@@ -92,6 +93,7 @@ def build(method, data, strategy):
     steps = training.updates(data.steps_per_epoch)
     with strategy.scope():
         student = build_segmenter(student_name(), data.image_shape, data.classes)
+        limit_batch_norm_momentum(student, training.epochs() * data.steps_per_epoch)
         if tf.distribute.has_strategy() and training.SYNCHRONIZE_BATCH_NORM.value:
             synchronize_batch_norm(student)
         method = methods.build_method(method, steps, dense=True)
@@ -202,11 +204,13 @@ def prepare():
     keras.config.set_dtype_policy(training.MIXED_PRECISION.value)
     strategy = training.open_strategy()
     data = load()
-    build(methods.METHOD.value, data, strategy)
+    model = build(methods.METHOD.value, data, strategy)
     student = student_name().replace(":", "_")
     name = f"{data.name}-{student}-{methods.METHOD.value}"
     module = flags.FLAGS.find_module_defining_flag(_MASK_KEY.name)
     run = training.open_run(name, module, strategy.extended.should_checkpoint)
+    if run.is_chief and not (training.RESUME.value and run.finished):
+        plan.show(data, model)
     return data, strategy, run
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from examples import methods
-from examples.optimizers import SGDWithL2, learning_rate_schedule
+from examples.optimizers import RATES, build_optimizer, learning_rate_schedule
 from examples.results import check_same_size
 from examples.runs import Run
 from keras_selfkd.checkpoints import Checkpoints
@@ -26,8 +26,13 @@ EPOCHS = flags.DEFINE_integer("epochs", 40, "Passes over the data.", lower_bound
 BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 32, "Images of a step, all replicas together.", lower_bound=1
 )
+OPTIMIZER = flags.DEFINE_enum("optimizer", "sgd", list(RATES), "What takes the steps.")
 LEARNING_RATE = flags.DEFINE_float(
-    "learning_rate", 0.1, "Highest learning rate of SGD.", lower_bound=0.0
+    "learning_rate",
+    None,
+    f"Highest learning rate; by default {RATES['sgd'].learning_rate} with sgd, "
+    f"{RATES['adamw'].learning_rate} with adamw.",
+    lower_bound=0.0,
 )
 SCHEDULE = flags.DEFINE_enum(
     "schedule",
@@ -39,12 +44,22 @@ DROPS = flags.DEFINE_list(
     "drops", ["0.5", "0.75"], "step: shares of the training after which it drops."
 )
 WARMUP_EPOCHS = flags.DEFINE_integer(
-    "warmup_epochs", 0, "Epochs of linear rise to the learning rate.", lower_bound=0
+    "warmup_epochs",
+    None,
+    "Epochs of linear rise to the learning rate; by default what the method asks for, "
+    "in at most half of the training, and the same for the baseline.",
+    lower_bound=0,
 )
-MOMENTUM = flags.DEFINE_float("momentum", 0.9, "Momentum of SGD.", lower_bound=0.0)
-NESTEROV = flags.DEFINE_bool("nesterov", False, "Nesterov momentum.")
+MOMENTUM = flags.DEFINE_float(
+    "momentum", None, "Momentum of SGD; by default 0.9.", lower_bound=0.0
+)
+NESTEROV = flags.DEFINE_bool("nesterov", False, "Nesterov momentum, of SGD.")
 WEIGHT_DECAY = flags.DEFINE_float(
-    "weight_decay", 5e-4, "L2 of all weights, added to the gradients.", lower_bound=0.0
+    "weight_decay",
+    None,
+    f"Of all weights; sgd: L2 added to the gradients, {RATES['sgd'].weight_decay} by "
+    f"default; adamw: decoupled, {RATES['adamw'].weight_decay}.",
+    lower_bound=0.0,
 )
 CLIPVALUE = flags.DEFINE_float(
     "clipvalue", None, "Largest absolute value of a gradient's entry.", lower_bound=0.0
@@ -119,7 +134,12 @@ def parse(argv):
 
 
 def set_defaults(**values):
-    """Gives flags another default than the one that `--help` shows."""
+    """Gives flags another default than the one that `--help` shows.
+
+    A `learning_rate` is SGD's; other optimizers keep their own.
+    """
+    if OPTIMIZER.value != "sgd":
+        values.pop("learning_rate", None)
     for name, value in values.items():
         flags.FLAGS.set_default(name, value)
 
@@ -242,21 +262,41 @@ def updates(steps_per_epoch):
     return count
 
 
+def warmup_epochs():
+    """Returns the epochs of warm-up: those of the flag, or what the method asks for."""
+    epochs_of_warmup = WARMUP_EPOCHS.value
+    if epochs_of_warmup is None:
+        epochs_of_warmup = min(methods.warmup_epochs(), epochs() // 2)
+    return min(epochs_of_warmup, 1) if FAST.value else epochs_of_warmup
+
+
+def rates():
+    """Returns the learning rate and the weight decay, as `examples.optimizers.Rates`.
+
+    What is not given is the optimizer's own.
+    """
+    given = {"learning_rate": LEARNING_RATE.value, "weight_decay": WEIGHT_DECAY.value}
+    return RATES[OPTIMIZER.value]._replace(
+        **{name: value for name, value in given.items() if value is not None}
+    )
+
+
 def optimizer(steps_per_epoch):
-    """Returns the optimizer of the recipe, SGD with a learning-rate schedule."""
-    warmup_epochs = min(WARMUP_EPOCHS.value, 1) if FAST.value else WARMUP_EPOCHS.value
+    """Returns the optimizer of the recipe, with a learning-rate schedule."""
+    peak, weight_decay = rates()
     rate = learning_rate_schedule(
         SCHEDULE.value,
-        peak=LEARNING_RATE.value,
+        peak=peak,
         steps=updates(steps_per_epoch),
-        warmup_steps=warmup_epochs * steps_per_epoch // accumulation(),
+        warmup_steps=warmup_epochs() * steps_per_epoch // accumulation(),
         drops=[float(share) for share in DROPS.value],
     )
-    return SGDWithL2(
+    return build_optimizer(
+        OPTIMIZER.value,
         rate,
+        weight_decay,
         momentum=MOMENTUM.value,
         nesterov=NESTEROV.value,
-        l2=WEIGHT_DECAY.value,
         clipvalue=CLIPVALUE.value,
         gradient_accumulation_steps=accumulation() if accumulation() > 1 else None,
     )

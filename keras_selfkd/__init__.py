@@ -2,6 +2,7 @@
 
 import keras_selfkd.backend  # noqa: F401 (first: it refuses other backends)
 from keras_selfkd import losses
+from keras_selfkd.batch_norm import recalibrate_batch_norm
 from keras_selfkd.checkpoints import Checkpoints
 from keras_selfkd.data import check_data, with_class_weights
 from keras_selfkd.distribution import synchronize_batch_norm
@@ -36,6 +37,7 @@ __all__ = [
     "export_saved_model",
     "export_student",
     "losses",
+    "recalibrate_batch_norm",
     "synchronize_batch_norm",
     "with_class_weights",
 ]

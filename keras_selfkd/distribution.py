@@ -180,10 +180,17 @@ def synchronize_batch_norm(model):
     >>> student.get_layer("bn_Conv1").synchronized
     True
     """
-    for layer in model._flatten_layers(include_self=False):
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = True
+    for layer in batch_norms(model):
+        layer.synchronized = True
     return model
+
+
+def batch_norms(model):
+    """Lists the BatchNorm layers of a model, at any nesting."""
+    layers = model._flatten_layers(include_self=False)
+    return [
+        layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)
+    ]
 
 
 def apply_if(condition, apply, args, optimizer):

@@ -59,10 +59,13 @@ class Method(keras.layers.Layer):
         minimum_taps: Number of taps the method needs; 0 for methods on logits.
         compares_views: Whether it compares what the student says of several versions
             of an image, so that the student must not change images at random.
+        warmup_epochs: Epochs in which the learning rate should rise from 0, where a
+            recipe does not say; the recipe of plain training beside it gets the same.
     """
 
     minimum_taps = 0
     compares_views = False
+    warmup_epochs = 0
 
     def __init__(self, mixing=None, **kwargs):
         super().__init__(**kwargs)

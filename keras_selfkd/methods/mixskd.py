@@ -69,6 +69,7 @@ class MixSKD(Method):
 
     minimum_taps = 2
     compares_views = True
+    warmup_epochs = 5
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from examples import data as data_module
 from examples.data import load_data
@@ -118,7 +119,42 @@ def test_folder_of_images(class_folders):
     images, labels = next(iter(data.train()))
     assert images.shape == (4, 8, 8, 3)
     assert set(labels.numpy()) <= {0, 1}
-    assert load_data("folder", root, batch_size=4).image_shape == (224, 224, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected", "why"),
+    [
+        ((12, 16), (12, 16), "12x16 pixels, the images' own size"),
+        ((600, 500), (224, 224), "224x224 pixels, theirs are 600x500"),
+        (None, (224, 224), "224x224 pixels, as they differ"),
+    ],
+)
+def test_size_of_a_folder_is_its_own_or_said(class_folders, size, expected, why):
+    root = class_folders("pets", {"cat": 3, "dog": 3}, size or (12, 16))
+    if size is None:
+        class_folders("pets/dog", {"small": 1}, (8, 8))
+    data = load_data("folder", root, batch_size=2)
+    assert data.image_shape == (*expected, 3)
+    images, _ = next(iter(data.train()))
+    assert images.shape == (2, *expected, 3)
+    assert any(why in note and "--image_size" in note for note in data.notes)
+
+
+@pytest.mark.parametrize(
+    ("asked", "mirrored"), [(None, True), (True, True), (False, False)]
+)
+def test_mirroring_is_by_data_set_or_asked_for(class_folders, asked, mirrored):
+    root = class_folders("pets", {"cat": 20, "dog": 20}, (16, 16))
+    image = np.zeros((16, 16, 3), "uint8")
+    image[:, 8] = 255  # A line right of the middle; crops move it by 2 at most.
+    image[:, :8] = 100
+    for file in root.rglob("*.png"):
+        Image.fromarray(image).save(file)
+    data = load_data("folder", root, batch_size=32, mirror=asked)
+    images = pixels_of(data, next(iter(data.train()))[0].numpy())
+    share = np.mean(images[:, 8, 3, 0] == 0)
+    assert 0.2 < share < 0.8 if mirrored else share == 0
+    assert ("--nomirror" in data.notes[-1]) == mirrored
 
 
 def test_fast_takes_a_few_images_of_each_class():

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from examples.image_files import decode_file, find_images
+from examples.image_files import common_size, decode_file, find_images
 
 GREY = np.full((6, 8), 100, "uint8")
 COLOUR = np.full((6, 8, 3), 100, "uint8")
+NOISE = np.random.default_rng(0).integers(256, size=(6, 8, 3), dtype="uint8")
 
 
 def write_odd_images(folder):
@@ -85,3 +86,18 @@ def test_error_no_images(tmp_path, policy):
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(ValueError, match=f"Expected images in {tmp_path}"):
         find_images([tmp_path], policy)
+
+
+def test_common_size_reads_headers_and_orientation(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6  # Lies on its side.
+    Image.fromarray(COLOUR).save(tmp_path / "upright.jpg")
+    Image.fromarray(COLOUR.swapaxes(0, 1)).save(tmp_path / "lying.jpg", exif=exif)
+    Image.fromarray(NOISE).save(tmp_path / "whole.png")
+    content = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[:60])
+    (tmp_path / "other.bmp").write_text("not looked at")
+    files = [tmp_path / name for name in ("upright.jpg", "lying.jpg", "cut.png")]
+    assert common_size(files) == (6, 8)
+    Image.fromarray(COLOUR.swapaxes(0, 1)).save(tmp_path / "tall.png")
+    assert common_size([*files, tmp_path / "tall.png", tmp_path / "other.bmp"]) is None

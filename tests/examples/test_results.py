@@ -91,3 +91,32 @@ def test_report_of_one_method_compares_nothing(tmp_path):
     result = {"note": "", "scores": {"supervised": scores()["supervised"]}}
     write_json(tmp_path / "result.json", result)
     assert "points" not in results.report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "trained", "said"),
+    [(0.25, 0.67, True), (0.25, 0.4, False), (0.9, 0.95, False), (0.1, 0.67, True)],
+)
+def test_at_chance_although_it_learned(accuracy, trained, said):
+    labels = np.arange(24) % 4
+    logits = np.eye(4)[(labels + (np.arange(24) >= round(24 * accuracy))) % 4]
+    found = {"frskd": results.score(logits, labels)}
+    lines = results.at_chance(found, {"frskd": trained}, labels)
+    assert len(lines) == said
+    if said:
+        assert "frskd learned its training images (accuracy 67.0 %)" in lines[0]
+        assert "naming one class always (25.0 %)" in lines[0]
+        assert "recalibrate_batch_norm" in lines[0]
+
+
+def test_chance_is_the_commonest_class():
+    labels = np.repeat([0, 1], [90, 10])
+    found = {"frskd": results.score(np.eye(2)[labels * 0], labels)}
+    assert results.at_chance(found, {"frskd": 0.99}, labels)
+    assert not results.at_chance(found, {"frskd": 0.91}, labels)
+
+
+def test_report_says_that_a_student_is_at_chance(tmp_path):
+    result = {"note": "", "scores": scores(), "at_chance": ["frskd learned, but"]}
+    write_json(tmp_path / "result.json", result)
+    assert "\nfrskd learned, but\n" in results.report(tmp_path)

@@ -67,7 +67,9 @@ def test_folder_order_takes_the_classes_in_turns(class_folders):
 def test_folder_without_test_tests_on_validation(class_folders):
     root = class_folders("pets/train", {"cat": 2, "dog": 2})
     class_folders("pets/validation", {"cat": 1, "dog": 1})
-    assert list(open_source("folder", root.parent).splits) == ["train", "test"]
+    source = open_source("folder", root.parent)
+    assert list(source.splits) == ["train", "test"]
+    assert "validation images are tested on" in source.notes[-1]
 
 
 def test_folder_without_splits_is_divided_by_class(class_folders):
@@ -75,6 +77,19 @@ def test_folder_without_splits_is_divided_by_class(class_folders):
     source = open_source("folder", root)
     counts = {name: counts_by_class(split) for name, split in source.splits.items()}
     assert counts == {"train": [16, 24], "validation": [2, 3], "test": [2, 3]}
+
+
+def test_shares_of_a_folder_without_splits(class_folders):
+    root = class_folders("pets", {"cat": 20, "dog": 30})
+    source = open_source("folder", root, validation_share=0, test_share=0.5)
+    counts = {name: counts_by_class(split) for name, split in source.splits.items()}
+    assert counts == {"train": [10, 15], "test": [10, 15]}
+    assert "--test_share" in source.notes[-1]
+
+
+def test_shares_are_refused_where_there_are_splits():
+    with pytest.raises(ValueError, match=r"alone. Received: digits.*'test_share': 0.2"):
+        open_source("digits", test_share=0.2)
 
 
 @pytest.mark.parametrize("data_dir", [None, "does/not/exist"])

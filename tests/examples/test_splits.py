@@ -60,14 +60,37 @@ def test_positions_by_class_stops_when_every_class_is_full():
 
 def test_set_aside_is_stratified_disjoint_and_fixed():
     labels = [0] * 40 + [1] * 20 + [2] * 3
-    parts = splits.set_aside(split_of(labels), classes=3)
+    parts = splits.set_aside(split_of(labels), "abc")
     counts = {k: np.bincount(list(splits.labels_of(parts[k]))).tolist() for k in parts}
     assert counts == {"train": [32, 16, 1], "validation": [4, 2, 1], "test": [4, 2, 1]}
     kept = {name: positions(part) for name, part in parts.items()}
     assert sorted(itertools.chain(*kept.values())) == list(range(63))
-    again = splits.set_aside(split_of(labels), classes=3)
+    again = splits.set_aside(split_of(labels), "abc")
     assert kept == {name: positions(part) for name, part in again.items()}
     assert kept["test"] != list(range(4))  # drawn, not the first ones
+
+
+def test_set_aside_by_other_shares():
+    split = split_of([0] * 100 + [1] * 4)
+    # 0.29 * 100 is 28.999... in floating point.
+    parts = splits.set_aside(split, "ab", validation_share=0.29, test_share=0.5)
+    counts = {k: np.bincount(list(splits.labels_of(parts[k]))).tolist() for k in parts}
+    assert counts == {"train": [21, 1], "validation": [29, 1], "test": [50, 2]}
+    assert list(splits.set_aside(split, "ab", validation_share=0)) == ["train", "test"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        ({}, "class 'b' with 2 images, 1 of them to validate on and 1 to test on"),
+        ({"test_share": 0}, "`test_share` above 0.*test_share=0"),
+        ({"validation_share": 0.6, "test_share": 0.4}, "together below 1.*=0.6"),
+        ({"validation_share": -0.1}, "at least 0.*validation_share=-0.1"),
+    ],
+)
+def test_error_shares_must_leave_training_images(shares, message):
+    with pytest.raises(ValueError, match=message):
+        splits.set_aside(split_of([0] * 20 + [1] * 2), "ab", **shares)
 
 
 def test_read_arrays_in_order():

@@ -52,3 +52,9 @@ def test_name_without_prefix_means_keras_hub_first():
 def test_unknown_name_names_the_closest(name, closest):
     with pytest.raises(ValueError, match=f"(?s){closest}.*Received: name='{name}'"):
         students.build_student(name, (32, 32, 3), classes=3)
+
+
+def test_error_images_too_small_for_an_application():
+    match = r"MobileNetV3Small does not take.*28, 28.*--image_size.*at least 32"
+    with pytest.raises(ValueError, match=match):
+        students.build_student("MobileNetV3Small", (28, 28, 3), classes=3)

@@ -41,6 +41,7 @@ def test_a_trial_writes_every_file_and_nothing_else(fast_run):
 
 def test_a_trial_prints_progress_and_the_comparison(fast_run):
     _, output = fast_run
+    assert "Images: 80 to train on, 100 to watch after each epoch, 100 to" in output
     assert "Training small_resnet with supervised, 2 epochs" in output
     assert "Training small_resnet with frskd, 2 epochs" in output
     assert "Epoch 2/2" in output
@@ -79,6 +80,7 @@ def test_result_scores_the_files_that_were_written(fast_run):
     result = json.loads((folder / "result.json").read_text())
     assert result["images"] == {"train": 80, "validation": 100, "test": 100}
     assert result["labels"] == list("0123456789")
+    assert result["at_chance"] == []
     data = load_data("digits", fast=True, batch_size=32)
     np.testing.assert_allclose(result["mean"], data.mean, rtol=1e-6)
     for name, method in {"baseline": "supervised", "student": "frskd"}.items():

@@ -11,6 +11,7 @@ from PIL import Image
 from examples import train_segmenter
 from examples.segmentation_data import load_masked_data
 from examples.students import segmenter_builders
+from keras_selfkd.distribution import batch_norms, strategy_by_name
 from tests.examples.runner import history, trial
 
 
@@ -47,6 +48,8 @@ def test_a_trial_writes_every_file_and_nothing_else(fast_run):
 
 def test_a_trial_prints_progress_and_the_tables(fast_run):
     _, output = fast_run
+    assert "2 epochs of 2 steps, sgd, learning rate 0.05" in output
+    assert "BatchNorm: momentum 0 in " in output  # 4 steps remember one.
     assert "Training thin_unet with supervised, 2 epochs" in output
     assert "Training thin_unet with frskd, 2 epochs" in output
     assert "val_mean_iou" in output
@@ -164,3 +167,13 @@ def test_error_flags(argument, message, tmp_path):
 def test_error_no_teacher(tmp_path):
     with pytest.raises(SystemExit, match="Expected --teacher to be a trained model"):
         run_main("--method=nfd", "--teacher=x.keras", f"--run_dir={tmp_path}/run")
+
+
+def test_averages_span_a_tenth_of_the_steps():
+    with flagsaver.flagsaver():
+        flags.FLAGS(["prog", "--method=supervised", "--epochs=5", "--batch_size=8"])
+        data = train_segmenter.load()
+        strategy = strategy_by_name("none")
+        student = train_segmenter.build("supervised", data, strategy).student
+    momenta = {layer.momentum for layer in batch_norms(student)}
+    assert momenta == {1 - 10 / (5 * 8)}

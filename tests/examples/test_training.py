@@ -6,7 +6,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from examples import training
+from examples import methods, training
 from examples.runs import Run
 from tests.examples.runner import COMMAND, ROOT
 
@@ -55,6 +55,45 @@ def test_optimizer_is_the_recipe(parse):
     steps = training.epochs() * 5
     rates = [float(optimizer._learning_rate(step)) for step in (0, steps / 2, steps)]
     assert rates == pytest.approx([0.2, 0.1, 0.0], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", list(methods.METHODS))
+def test_warm_up_is_what_the_method_asks_for(parse, name):
+    parse(f"--method={name}", "--epochs=40")
+    asked = 5 if name == "mixskd" else 0
+    assert training.warmup_epochs() == asked
+    # The baseline of the run shares the optimizer, so it warms up, too.
+    rate = training.optimizer(steps_per_epoch=10)._learning_rate
+    assert getattr(rate, "warmup_steps", 0) == 10 * asked
+    parse(f"--method={name}", "--epochs=3")
+    assert training.warmup_epochs() == min(asked, 1)
+    parse(f"--method={name}", "--warmup_epochs=2")
+    assert training.warmup_epochs() == 2
+
+
+def test_each_optimizer_has_rates_of_its_own(parse):
+    parse("--optimizer=adamw", "--clipvalue=2")
+    training.set_defaults(learning_rate=0.05)  # SGD's, of a runner.
+    optimizer = training.optimizer(steps_per_epoch=5)
+    assert type(optimizer) is keras.optimizers.AdamW
+    assert float(optimizer._learning_rate(0)) == pytest.approx(1e-3)
+    assert (optimizer.weight_decay, optimizer.clipvalue) == (0.05, 2)
+    parse("--learning_rate=0.003", "--weight_decay=0")
+    assert training.rates() == (0.003, 0.0)
+
+
+def test_sgd_has_the_rates_of_the_papers_or_of_the_runner(parse):
+    parse()
+    assert training.rates() == (0.1, 5e-4)
+    training.set_defaults(learning_rate=0.05)
+    assert training.rates() == (0.05, 5e-4)
+
+
+@pytest.mark.parametrize("flag", ["--momentum=0.9", "--nesterov"])
+def test_error_momentum_of_adamw(parse, flag):
+    parse("--optimizer=adamw", flag)
+    with pytest.raises(ValueError, match=r"--optimizer=sgd alone.*--optimizer=adamw"):
+        training.optimizer(steps_per_epoch=5)
 
 
 def test_recipe_is_all_flags_but_where_the_run_is(parse):
