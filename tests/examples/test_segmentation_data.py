@@ -102,7 +102,7 @@ def test_masks_with_a_palette_hold_numbers_not_greys(folder):
 
 def test_error_coloured_masks(folder):
     root = folder()
-    Image.new("RGB", (12, 8)).save(root / "testannot" / "1.png")
+    Image.new("RGB", (12, 8), "red").save(root / "testannot" / "1.png")
     with pytest.raises(ValueError, match=r"grey or with a palette.*1.png of mode RGB"):
         load_masked_data("folder", root, batch_size=2)
 
