@@ -2,6 +2,8 @@
 
 import functools
 
+import tensorflow as tf
+
 from examples import batches
 from examples.augmentation import apply_windows, draw_windows
 from examples.data import Data
@@ -137,8 +139,34 @@ def load_masked_data(
     )
 
 
+def with_binary_masks(data):
+    """The data of two classes for a student of one logit.
+
+    Training and validation yield masks `(batch, height, width, 1)` of 0 and 1 and
+    weights `(batch, height, width)`, 0 where a pixel is void, because binary
+    cross-entropy has no label to ignore. The test batches stay as they are.
+
+    Raises:
+        ValueError: If there are not two classes.
+    """
+    if data.classes != 2:
+        raise ValueError(
+            "Expected two classes with --binary; leave it out for others. Received: "
+            f"{data.name} with {data.classes} classes: {', '.join(data.label_names)}"
+        )
+
+    def split(images, masks):
+        known = masks != data.void
+        return images, tf.where(known, masks, 0)[..., None], tf.cast(known, "float32")
+
+    return data._replace(
+        train=lambda *position: data.train(*position).map(split),
+        validation=data.validation and data.validation.map(split),
+    )
+
+
 def _read(source, size, limits):
-    """Dict from split to its images and masks; without a test split validation is it."""
+    """Dict from split to images and masks, validation as test where there is none."""
     arrays = {
         split: read_masked_images(source, split, size, limits.get(split))
         for split in source.splits
