@@ -6,7 +6,7 @@ UNLABELLED = 255
 
 
 def number_classes(
-    masks, label_names=None, mask_values=None, label_offset=0, void=UNLABELLED
+    masks, label_names=None, mask_values=None, label_offset=0, void=None
 ):
     """Turns what masks hold into labels, the numbers of the classes from 0 on.
 
@@ -18,7 +18,7 @@ def number_classes(
             Defaults to `None`: the values are the labels.
         label_offset: Added to each value; below 0 it is void. Defaults to `0`.
         void: Value (after the offset) of pixels that belong to no class, or `"none"`
-            where all do. Defaults to 255.
+            where all do. Defaults to `None`, 255, or none beside `mask_values`.
 
     Returns:
         Dict from split to labels, the list of the classes' names, and the label of void
@@ -33,7 +33,9 @@ def number_classes(
     >>> print(labels["train"], names, void)
     [  0   1 255] ['0', '255'] 255
     """
-    if mask_values is not None:
+    if void is None:
+        void = "none" if mask_values else UNLABELLED
+    if mask_values:
         _check_values(mask_values, label_names, label_offset, void)
         labels = {split: _mapped(masks[split], mask_values, void) for split in masks}
         label = UNLABELLED

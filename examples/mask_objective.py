@@ -18,7 +18,9 @@ def objective(data, binary=False):
         loss = keras.losses.BinaryCrossentropy(
             from_logits=True, reduction="mean_with_sample_weight"
         )
-        iou = keras.metrics.BinaryIoU([0, 1], threshold=0.0, name="mean_iou")
+        iou = keras.metrics.BinaryIoU(
+            [0, 1], threshold=0.0, name="mean_iou", dtype="float32"
+        )
         return {"loss": loss, "weighted_metrics": [iou, PixelAccuracy()]}
     loss = keras.losses.SparseCategoricalCrossentropy(
         from_logits=True, ignore_class=data.void

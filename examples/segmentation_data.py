@@ -7,7 +7,7 @@ import tensorflow as tf
 from examples import batches
 from examples.augmentation import apply_windows, draw_windows
 from examples.data import Data
-from examples.mask_labels import UNLABELLED, number_classes
+from examples.mask_labels import number_classes
 from examples.segmentation_sources import open_mask_source, read_masked_images
 
 _SCALES = (0.75, 1.75)
@@ -93,7 +93,7 @@ def load_masked_data(
         label_names or source.label_names,
         mask_values,
         label_offset,
-        _void(void, source, mask_values),
+        source.void if void is None else void,
     )
     arrays = {split: (images, masks[split]) for split, (images, _) in arrays.items()}
     images, masks = arrays["train"]
@@ -179,15 +179,6 @@ def _read(source, size, limits):
             f"Received: {source.name} with {sorted(arrays)}"
         )
     return arrays
-
-
-def _void(void, source, mask_values):
-    """What void pixels are in the masks themselves."""
-    if void is not None:
-        return void
-    if source.void is not None:
-        return source.void
-    return "none" if mask_values else UNLABELLED
 
 
 def _random_windows(images, masks, key, void, fill, mirror):

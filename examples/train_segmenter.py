@@ -199,7 +199,7 @@ def load():
         label_offset=_LABEL_OFFSET.value,
         label_names=_LABEL_NAMES.value,
         void=_void(),
-        mask_values=_integers(_MASK_VALUES),
+        mask_values=_MASK_VALUES.value and _integers(_MASK_VALUES, _MASK_VALUES.value),
         image_size=inputs.image_size(),
         train_images=_TRAIN_IMAGES.value,
         batch_size=training.BATCH_SIZE.value,
@@ -218,18 +218,17 @@ def load():
 def _void():
     if _VOID.value in (None, "none"):
         return _VOID.value
-    (void,) = _integers(_VOID, [_VOID.value])
+    (void,) = _integers(_VOID, [_VOID.value], " or none")
     return void
 
 
-def _integers(flag, values=None):
-    values = flag.value if values is None else values
-    if values is not None and not all(value.strip().isdecimal() for value in values):
+def _integers(flag, values, other=""):
+    if not all(value.strip().isdecimal() for value in values):
         raise ValueError(
-            f"Expected --{flag.name} to be numbers of at least 0. Received: "
+            f"Expected --{flag.name} to be whole numbers from 0 on{other}. Received: "
             f"--{flag.name}={','.join(values)}"
         )
-    return values and [int(value) for value in values]
+    return [int(value) for value in values]
 
 
 def prepare():

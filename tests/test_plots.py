@@ -186,6 +186,12 @@ def test_reliability_of_pixels_from_logits(path, figures):
     assert figures[0].axes[0].get_title() == "accuracy 100.0%, ECE 25.0%"
 
 
+def test_reliability_of_several_labels(path, figures):
+    logits = [[np.log(3), -np.log(3)], [np.log(3), np.log(3)]]  # All sure to 3/4.
+    plot_reliability(logits, [[1, 0], [1, 0]], path, multi_label=True)
+    assert figures[0].axes[0].get_title() == "accuracy 75.0%, ECE 0.0%"
+
+
 @pytest.mark.parametrize(
     ("outputs", "message"),
     [(np.zeros((0, 3)), r"shape \(0, 3\)"), ([[np.nan, 1.0]], "1 not finite")],
