@@ -1,6 +1,7 @@
 """What every runner shares: the flags of its recipe, and a fit that is recorded."""
 
 import pathlib
+import re
 import signal
 import sys
 
@@ -93,6 +94,11 @@ VERBOSE = flags.DEFINE_integer(
     "else 2.",
 )
 
+flags.register_validator(
+    DROPS.name,
+    lambda drops: all(re.fullmatch(r"0?\.\d+", share) for share in drops),
+    "Expected shares of the training in (0, 1), such as --drops=0.5,0.75.",
+)
 used_only(DROPS, lambda: SCHEDULE.value == "step", "with --schedule=step")
 used_only(
     SYNCHRONIZE_BATCH_NORM,
