@@ -7,6 +7,7 @@ no window opens and the figures of `pyplot` stay as they are.
 import itertools
 import math
 import pathlib
+import re
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from keras_selfkd.metrics import ExpectedCalibrationError
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_IOU = "(?<![a-z])io_?u"  # Keras calls the mean one mean_io_u.
 
 
 def plot_history(histories, path):
@@ -38,7 +40,8 @@ def plot_history(histories, path):
             f"run with at least one epoch each. Received: histories={histories}"
         )
     # Of masks not the accuracy: a large background flatters it.
-    main = min(keys, key=lambda k: (k.endswith("loss"), "iou" not in k, "acc" not in k))
+    ranks = ("(?<!loss)$", _IOU, "acc")
+    main = min(keys, key=lambda key: [not re.search(rank, key) for rank in ranks])
     keys.remove(main)
     columns, rows = min(len(keys), 2), max(1, math.ceil(len(keys) / 2))
     figure = new_figure(4.8 + 2.6 * columns, max(3.6, 2.0 * rows))
@@ -163,7 +166,7 @@ def _draw_curves(axes, histories, key, small):
             values = run.get(name, ())
             style += "o" if len(values) == 1 else ""
             axes.plot(range(1, len(values) + 1), values, style, color=color, lw=1.2)
-    title = key.replace("_", " ").replace(" iou", " IoU")
+    title = re.sub(_IOU, "IoU", key).replace("_", " ")
     axes.set_title(title, fontsize="medium" if small else "large")
     axes.set_xlabel("epoch", fontsize="small" if small else "medium")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

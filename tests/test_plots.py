@@ -68,8 +68,10 @@ def test_history_has_a_panel_for_each_quantity(path, figures):
 @pytest.mark.parametrize(
     ("keys", "main"),
     [
-        (["loss", "mean_io_u", "accuracy"], "accuracy"),
-        (["loss", "mean_io_u"], "mean io u"),
+        (["loss", "accuracy"], "accuracy"),
+        (["loss", "pixel_accuracy", "mean_iou"], "mean IoU"),
+        (["pixel_accuracy", "mean_io_u"], "mean IoU"),
+        (["loss", "precision"], "precision"),
         (["task_loss", "loss"], "task loss"),
         (["val_loss"], "loss"),
     ],
