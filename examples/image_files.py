@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import pathlib
+import sys
 
 import keras
 import tensorflow as tf
@@ -96,7 +97,8 @@ def usable(files, problem_of, skip):
     Raises:
         ValueError: If there are others, and `skip` is false.
     """
-    progress = keras.utils.Progbar(len(files), verbose=int(len(files) >= _LONG))
+    shown = len(files) >= _LONG and sys.stdout.isatty()
+    progress = keras.utils.Progbar(len(files), verbose=int(shown))
     problems = {}
     with concurrent.futures.ThreadPoolExecutor() as pool:
         for file, problem in zip(files, pool.map(problem_of, files), strict=True):

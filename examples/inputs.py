@@ -3,6 +3,9 @@
 from absl import flags
 
 from examples.image_files import POLICIES
+from examples.unused_flags import used_only
+
+_OFFLINE = (None, "digits", "digit_scenes")
 
 DATASET = flags.DEFINE_string(
     "dataset",
@@ -23,6 +26,21 @@ BAD_IMAGES = flags.DEFINE_enum(
     "folder: files that are no images end the program or are left out; trust opens no "
     "file before the training does.",
 )
+TEST_SHARE = flags.DEFINE_float(
+    "test_share",
+    0.1,
+    "folder: share of the images to test on, where there is no test or validation "
+    "split; always the same images.",
+    lower_bound=0.0,
+    upper_bound=0.9,
+)
+VALIDATION_SHARE = flags.DEFINE_float(
+    "validation_share",
+    0.1,
+    "folder: share of the images to validate on, likewise.",
+    lower_bound=0.0,
+    upper_bound=0.9,
+)
 IMAGE_SIZE = flags.DEFINE_list(
     "image_size",
     None,
@@ -40,6 +58,19 @@ TAPS = flags.DEFINE_list(
 EXPORT = flags.DEFINE_bool(
     "export", True, "Write and check a SavedModel and LiteRT files."
 )
+
+for _flag in (BAD_IMAGES, TEST_SHARE, VALIDATION_SHARE):
+    used_only(_flag, lambda: DATASET.value == "folder", "with --dataset=folder")
+used_only(
+    DATA_DIR,
+    lambda: DATASET.value not in _OFFLINE,
+    "with --dataset=folder or the name of a TFDS data set",
+)
+
+
+def of_tfds():
+    """Whether `--dataset` is one of TFDS."""
+    return DATASET.value not in (*_OFFLINE, "folder")
 
 
 def image_size():

@@ -1,8 +1,8 @@
 """The pictures of a segmentation run: curves, and masks beside attention."""
 
 import numpy as np
-import tensorflow as tf
 
+from examples.mask_results import classes_at
 from examples.pictures import history, title
 from keras_selfkd.mask_plots import plot_masks
 from keras_selfkd.plots import attention_columns, plot_history
@@ -53,4 +53,4 @@ def self_teachers_masks(model, images, size):
     """What the self-teacher itself predicts for images."""
     features = model.outputs_of(images).features
     logits, *_ = model.method.self_teacher(features, training=False)
-    return np.argmax(tf.image.resize(logits, size), axis=-1).astype("int32")
+    return classes_at(logits, size).numpy()

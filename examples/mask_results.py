@@ -14,7 +14,7 @@ def predict_masks(student, dataset):
 
     Args:
         student: Keras model, or function, from images to logits `(batch, height,
-            width, classes)`, resized bilinearly where the masks are larger.
+            width, classes)`, as `classes_at` takes them.
         dataset: Batches of `(images, masks)`.
 
     Returns:
@@ -23,8 +23,8 @@ def predict_masks(student, dataset):
 
     @tf.function(reduce_retracing=True)
     def predict(images, masks):
-        logits = tf.image.resize(student(images, training=False), tf.shape(masks)[1:3])
-        return tf.argmax(logits, -1, output_type=tf.int32)
+        logits = student(images, training=False)
+        return classes_at(logits, tf.shape(masks)[1:3])
 
     return np.concatenate([predict(*batch).numpy() for batch in dataset])
 
@@ -32,9 +32,21 @@ def predict_masks(student, dataset):
 def masks_of(logits, size):
     """The class of every pixel, from an array of logits resized to the masks' size."""
     parts = np.array_split(logits, max(1, len(logits) // 16))
-    return np.concatenate(
-        [np.argmax(tf.image.resize(part, size), -1) for part in parts]
-    )
+    return np.concatenate([classes_at(part, size).numpy() for part in parts])
+
+
+def classes_at(logits, size):
+    """The class of every pixel at a size, int32 `(batch, height, width)`.
+
+    Args:
+        logits: Tensor `(batch, height, width, classes)`, resized bilinearly; of a
+            single one a value above 0 is class 1.
+        size: `(height, width)`.
+    """
+    logits = tf.image.resize(logits, size)
+    if logits.shape[-1] == 1:
+        return tf.cast(logits[..., 0] > 0, tf.int32)
+    return tf.argmax(logits, -1, output_type=tf.int32)
 
 
 def score_masks(predicted, masks, classes, void):

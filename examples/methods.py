@@ -1,11 +1,12 @@
 """The methods that runners train with, by name, and the flags that set them."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 from absl import flags
 
-import keras_selfkd
+from examples.unused_flags import arguments_of, used_only
 from keras_selfkd import (
     FRSKD,
     FRSKD_SLA,
@@ -122,8 +123,8 @@ def build_method(name, steps, dense=False):
     Raises:
         ValueError: If `--teacher` is no model's file.
     """
-    method = METHODS[name](steps, MASKS if dense else CLASSES)
-    if name == "supervised" or _EVERY_K_STEPS.value == 1:
+    method = METHODS[name].build(steps, MASKS if dense else CLASSES)
+    if not METHODS[name].distils or _EVERY_K_STEPS.value == 1:
         return method
     return EveryKSteps(method, _EVERY_K_STEPS.value)
 
@@ -144,12 +145,13 @@ def _frskd(steps, defaults, create=FRSKD):
         feature_weight=_ramped(_given(_FEATURE_WEIGHT, weight), steps),
         temperature=_given(_TEMPERATURE, defaults.temperature),
         feature_loss=feature_loss,
-        width=_WIDTH.value,
-        depth=_DEPTH.value,
-        repeats=_REPEATS.value,
-        channels=_CHANNELS.value,
         mixing=_mixing(),
+        **_sizes(),
     )
+
+
+def _sizes():
+    return {flag.name: flag.value for flag in (_WIDTH, _DEPTH, _REPEATS, _CHANNELS)}
 
 
 def _nfd(steps, defaults):
@@ -160,11 +162,8 @@ def _nfd(steps, defaults):
         feature_weight=_ramped(_given(_FEATURE_WEIGHT, weight), steps),
         soft_label_weight=_ramped(_given(_SOFT_LABEL_WEIGHT, 0.0), steps),
         temperature=_given(_TEMPERATURE, defaults.temperature),
-        width=_WIDTH.value,
-        depth=_DEPTH.value,
-        repeats=_REPEATS.value,
-        channels=_CHANNELS.value,
         mixing=_mixing(),
+        **_sizes(),
     )
 
 
@@ -196,12 +195,22 @@ def _mixing():
     return create(_MIXING_ALPHA.value) if _MIXING_ALPHA.value else create()
 
 
+class Choice(NamedTuple):
+    """A method to train with, whose arguments decide which flags have a use."""
+
+    create: type
+    build: Callable  # Of the number of steps and the `Defaults`.
+    distils: bool = True
+    ramps: bool = True  # Whether --feature_ramp holds for it.
+    mixes: bool = False  # Whether it does so without --mixing, too.
+
+
 METHODS = {
-    "supervised": _supervised,
-    "frskd": _frskd,
-    "frskd_sla": functools.partial(_frskd, create=FRSKD_SLA),
-    "mixskd": _mixskd,
-    "nfd": _nfd,
+    "supervised": Choice(Supervised, _supervised, distils=False, ramps=False),
+    "frskd": Choice(FRSKD, _frskd),
+    "frskd_sla": Choice(FRSKD_SLA, functools.partial(_frskd, create=FRSKD_SLA)),
+    "mixskd": Choice(MixSKD, _mixskd, ramps=False, mixes=True),
+    "nfd": Choice(NFD, _nfd),
 }
 
 METHOD = flags.DEFINE_enum("method", "frskd", list(METHODS), "What to train with.")
@@ -212,8 +221,34 @@ BASELINE = flags.DEFINE_bool(
 
 def warmup_epochs():
     """Returns the epochs of warm-up that the run's method asks for."""
-    classes = {name.lower(): method for name, method in vars(keras_selfkd).items()}
-    return classes[METHOD.value].warmup_epochs
+    return METHODS[METHOD.value].create.warmup_epochs
+
+
+def _used_only(flag, condition, also=lambda: True, remedy=""):
+    """Says which methods give a flag a use, and what other flags it needs then."""
+    names = "|".join(name for name in METHODS if condition(METHODS[name]))
+    remedy = f"with --method={names}{remedy}"
+    used_only(flag, lambda: condition(METHODS[METHOD.value]) and also(), remedy)
+
+
+for _flag in flags.FLAGS.get_key_flags_for_module(__name__):
+    if any(_flag.name in arguments_of(choice.create) for choice in METHODS.values()):
+        _used_only(_flag, lambda m, name=_flag.name: name in arguments_of(m.create))
+for _flag in (_WIDTH, _DEPTH, _REPEATS, _CHANNELS):
+    used_only(_flag, lambda: not _TEACHER.value, "without --teacher")
+_used_only(_EVERY_K_STEPS, lambda m: m.distils)
+_used_only(_FEATURE_RAMP, lambda m: m.ramps)
+_used_only(
+    _RAMP_START,
+    lambda m: m.ramps,
+    lambda: _FEATURE_RAMP.value != "none",
+    " --feature_ramp=sigmoid",
+)
+used_only(
+    _MIXING_ALPHA,
+    lambda: _MIXING.value != "none" or METHODS[METHOD.value].mixes,
+    "with --mixing=mixup|cutmix, or where a method mixes by itself",
+)
 
 
 def methods_to_train():

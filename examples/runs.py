@@ -43,8 +43,18 @@ class Run:
             overwrite: Boolean, whether to delete an earlier run.
 
         Raises:
-            ValueError: If the directory holds another run, or no run at all.
+            ValueError: If the directory holds another run, no run at all, or cannot be
+                written.
         """
+        try:
+            self._claim(flags, resume, overwrite)
+        except OSError as error:
+            raise ValueError(
+                "Expected --run_dir to be a directory that can be made and written. "
+                f"Received: --run_dir={self.path} ({error})"
+            ) from error
+
+    def _claim(self, flags, resume, overwrite):
         config = self.path / "flags.cfg"
         if resume or overwrite:
             for unfinished in self.path.glob(".*.partial-*"):

@@ -2,14 +2,14 @@
 
 import functools
 
-import numpy as np
+import tensorflow as tf
 
 from examples import batches
 from examples.augmentation import apply_windows, draw_windows
 from examples.data import Data
+from examples.mask_labels import number_classes
 from examples.segmentation_sources import open_mask_source, read_masked_images
 
-UNLABELLED = 255
 _SCALES = (0.75, 1.75)
 
 
@@ -29,6 +29,8 @@ def load_masked_data(
     fast=False,
     download=True,
     bad_images="refuse",
+    mask_values=None,
+    shares=None,
 ):
     """Loads a data set of images with masks.
 
@@ -46,8 +48,9 @@ def load_masked_data(
             where they begin with 1. A label below 0 is void. Defaults to `0`.
         label_names: Names of the classes. Defaults to `None`: the data set's own, or
             numbers up to the largest label of the training masks.
-        void: Label (after the offset) of pixels that belong to no class. Defaults to
-            `None`: the data set's own, else 255.
+        void: Label (after the offset) of pixels that belong to no class, or `"none"`
+            where there are none. Defaults to `None`: the data set's own, else 255, but
+            with `mask_values` none.
         image_size: `(height, width)` in pixels. Defaults to `None`, the images' own.
         train_images: Keep the first training images only. Defaults to `None`, all.
         batch_size: Number of images of a batch. Defaults to `8`.
@@ -57,6 +60,10 @@ def load_masked_data(
         download: Whether TFDS may download the data set. Defaults to `True`.
         bad_images: What to do with files of `"folder"` that are no images, as in
             `open_mask_source`. Defaults to `"refuse"`.
+        mask_values: What masks hold for each class, in the order of the classes, such
+            as `[0, 255]`. Defaults to `None`: the numbers of the classes.
+        shares: Dict from `"test"` and `"validation"` to the share of the images to set
+            aside of a folder without such splits. Defaults to `None`, 0.1 each.
 
     Returns:
         `examples.data.Data`: labels are int32 `(batch, height, width)`, and `void`
@@ -75,25 +82,20 @@ def load_masked_data(
     (TensorShape([4, 64, 64, 1]), TensorShape([4, 64, 64]))
     """
     source = open_mask_source(
-        dataset, data_dir, download, image_key, mask_key, bad_images
+        dataset, data_dir, download, image_key, mask_key, bad_images, shares
     )
-    if void is None:
-        void = UNLABELLED if source.void is None else source.void
     limits = {"train": train_images}
     if fast:
         limits = dict.fromkeys(source.splits, 2 * batch_size)
-    arrays = {
-        split: read_masked_images(source, split, image_size, limits.get(split))
-        for split in source.splits
-    }
-    arrays = _with_test(arrays, source.name)
-    arrays = {
-        split: (images, _labels(masks, label_offset, void))
-        for split, (images, masks) in arrays.items()
-    }
-    names = label_names or source.label_names or _numbers(arrays["train"][1], void)
-    for split, (_, masks) in arrays.items():
-        check_range(masks, names, void, f"{source.name}, split {split!r}")
+    arrays = _read(source, image_size, limits)
+    masks, names, void = number_classes(
+        {split: masks for split, (_, masks) in arrays.items()},
+        label_names or source.label_names,
+        mask_values,
+        label_offset,
+        source.void if void is None else void,
+    )
+    arrays = {split: (images, masks[split]) for split, (images, _) in arrays.items()}
     images, masks = arrays["train"]
     if len(images) < batch_size:
         raise ValueError(
@@ -129,7 +131,7 @@ def load_masked_data(
         test=evaluation["test"],
         classes=len(names),
         image_shape=images.shape[1:],
-        label_names=list(names),
+        label_names=names,
         examples={split: len(images) for split, (images, _) in arrays.items()},
         mean=mean,
         std=std,
@@ -137,39 +139,46 @@ def load_masked_data(
     )
 
 
-def _with_test(arrays, name):
-    """Without a test split the validation split is it."""
+def with_binary_masks(data):
+    """The data of two classes for a student of one logit.
+
+    Training and validation yield masks `(batch, height, width, 1)` of 0 and 1 and
+    weights `(batch, height, width)`, 0 where a pixel is void, because binary
+    cross-entropy has no label to ignore. The test batches stay as they are.
+
+    Raises:
+        ValueError: If there are not two classes.
+    """
+    if data.classes != 2:
+        raise ValueError(
+            "Expected two classes with --binary; leave it out for others. Received: "
+            f"{data.name} with {data.classes} classes: {', '.join(data.label_names)}"
+        )
+
+    def split(images, masks):
+        known = masks != data.void
+        return images, tf.where(known, masks, 0)[..., None], tf.cast(known, "float32")
+
+    return data._replace(
+        train=lambda *position: data.train(*position).map(split),
+        validation=data.validation and data.validation.map(split),
+    )
+
+
+def _read(source, size, limits):
+    """Dict from split to images and masks, validation as test where there is none."""
+    arrays = {
+        split: read_masked_images(source, split, size, limits.get(split))
+        for split in source.splits
+    }
     if "test" not in arrays and "validation" in arrays:
         arrays["test"] = arrays.pop("validation")
     if not {"train", "test"} <= arrays.keys():
         raise ValueError(
             "Expected a data set with training and test (or validation) images. "
-            f"Received: {name} with {sorted(arrays)}"
+            f"Received: {source.name} with {sorted(arrays)}"
         )
     return arrays
-
-
-def _labels(masks, offset, void):
-    """Masks with the offset added, uint8 as they are where there is none."""
-    if not offset:
-        return masks
-    labels = masks.astype("int32") + offset
-    return np.where(labels < 0, void, labels)
-
-
-def _numbers(masks, void):
-    labels = np.setdiff1d(masks, [void])
-    return [str(label) for label in range(labels.max(initial=0) + 1)]
-
-
-def check_range(masks, names, void, place):
-    """Refuses labels that are neither a class nor void."""
-    wrong = sorted(set(np.unique(masks).tolist()) - {void, *range(len(names))})
-    if wrong or void in range(len(names)):
-        raise ValueError(
-            f"Expected labels from 0 to {len(names) - 1} and void pixels of another "
-            f"number. Received: {place} with labels {wrong[:10]}, void={void}"
-        )
 
 
 def _random_windows(images, masks, key, void, fill, mirror):

@@ -7,14 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from examples.digit_scenes import NAMES, VOID, digit_scenes
-from examples.image_files import usable
+from examples.mask_folders import find_pairs, read_pair
 
-_SPLIT_FOLDERS = {"train": "train", "val": "validation", "test": "test"}
 _IN_MEMORY_BYTES = 4 * 2**30
-_IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
 
 
 class MaskSource(NamedTuple):
@@ -24,7 +21,7 @@ class MaskSource(NamedTuple):
         name: Name of the data set.
         splits: Dict from `"train"`, `"validation"` and `"test"` to a function that
             returns an iterator of arrays `(image, mask)`, uint8 `(height, width, 1 or
-            3)` and `(height, width, 1)`, in file order.
+            3)` and integers `(height, width, 1)`, in file order.
         label_names: Names of the classes, by label; `None` where nobody wrote them.
         void: Label of the pixels that belong to no class, or `None`.
         mirror: Whether a mirrored image keeps its labels.
@@ -44,14 +41,14 @@ def open_mask_source(
     image_key="image",
     mask_key="segmentation_mask",
     bad_images="refuse",
+    shares=None,
 ):
     """Opens a data set of images with masks by name.
 
     Args:
         dataset: `"digit_scenes"`, drawn from scikit-learn's digits; `"folder"`, files
-            in `train`, `val` and `test` with masks of the same names in `trainannot`,
-            `valannot` and `testannot` (CamVid's public layout); the name of a TFDS
-            data set; or the path of a prepared one.
+            laid out as `mask_folders.find_pairs` takes them; the name of a TFDS data
+            set; or the path of a prepared one.
         data_dir: Directory of the folders, or of prepared TFDS data sets.
         download: Whether TFDS may download what `data_dir` doesn't hold. Defaults to
             `True`.
@@ -60,6 +57,8 @@ def open_mask_source(
         bad_images: What to do with an image of `"folder"` that cannot be read, or whose
             mask cannot: `"refuse"` it, `"skip"` it with a warning that names it, or
             `"trust"` that there is none. Defaults to `"refuse"`.
+        shares: Dict from `"test"` and `"validation"` to the share of the images to set
+            aside of a `"folder"` without such splits. Defaults to `None`, 0.1 each.
 
     Returns:
         A `MaskSource`.
@@ -78,7 +77,8 @@ def open_mask_source(
         }
         return MaskSource("digit_scenes", splits, NAMES, VOID, mirror=False)
     if dataset == "folder":
-        return _folder(data_dir, bad_images)
+        shares = shares or {"test": 0.1, "validation": 0.1}
+        return _folder(data_dir, bad_images, shares)
     return _tfds(dataset, data_dir, download, image_key, mask_key)
 
 
@@ -87,66 +87,13 @@ def _scenes(split):
     return zip(images, masks[..., None], strict=True)
 
 
-def _folder(data_dir, bad_images):
-    root = pathlib.Path(data_dir or "")
-    found = {
-        split: _pairs(root / folder, root / f"{folder}annot", bad_images)
-        for folder, split in _SPLIT_FOLDERS.items()
-        if data_dir is not None and (root / folder).is_dir()
-    }
-    if "train" not in found:
-        raise ValueError(
-            "Expected `data_dir` to hold the folders train (images) and trainannot "
-            "(masks of the same names), and likewise val and test. Received: "
-            f"data_dir={data_dir}"
-        )
+def _folder(data_dir, bad_images, shares):
     splits = {
-        split: lambda pairs=pairs: map(_read, pairs) for split, pairs in found.items()
+        split: lambda pairs=pairs: map(read_pair, pairs)
+        for split, pairs in find_pairs(data_dir, bad_images, shares).items()
     }
-    return MaskSource(root.resolve().name, splits, None, None, mirror=True)
-
-
-def _pairs(images, masks, bad_images):
-    """A list of the paths of an image and of its mask."""
-    files = sorted(f for f in images.iterdir() if f.suffix.lower() in _IMAGES)
-    if not files:
-        raise ValueError(
-            f"Expected images ({', '.join(_IMAGES)}) in {images}. Received: none"
-        )
-    pairs = [(file, masks / f"{file.stem}.png") for file in files]
-    missing = [str(mask) for _, mask in pairs if not mask.exists()]
-    if missing:
-        raise ValueError(
-            "Expected a mask, a PNG of class numbers, for each image. Missing: "
-            f"{', '.join(missing[:3])} ({len(missing)} in all)"
-        )
-    if bad_images == "trust":
-        return pairs
-    return usable(pairs, _problem, skip=bad_images == "skip")
-
-
-def _problem(pair):
-    """What is wrong with an image and its mask, or `None`."""
-    try:
-        image, mask = _read(pair)
-    except (OSError, ValueError, SyntaxError) as error:
-        return str(error)  # Pillow calls a broken PNG a SyntaxError.
-    if image.shape[:2] != mask.shape[:2]:
-        return f"{image.shape[:2]} pixels, but its mask {mask.shape[:2]}"
-    return None
-
-
-def _read(pair):
-    image_path, mask_path = pair
-    with Image.open(image_path) as image, Image.open(mask_path) as mask:
-        # A mask with a palette holds the numbers of its colours, as VOC's do.
-        if mask.mode not in ("1", "L", "P"):
-            raise ValueError(
-                "Expected masks of class numbers, grey or with a palette. "
-                f"Received: {mask_path} of mode {mask.mode}"
-            )
-        colours = np.asarray(image.convert("RGB"))
-        return colours, np.asarray(mask).astype("uint8")[..., None]
+    name = pathlib.Path(data_dir).resolve().name
+    return MaskSource(name, splits, None, None, mirror=True)
 
 
 def _tfds(dataset, data_dir, download, image_key, mask_key):
@@ -198,7 +145,8 @@ def read_masked_images(source, split, size=None, limit=None):
         limit: Read the first images only. Defaults to `None`, all of them.
 
     Returns:
-        uint8 arrays `(count, height, width, channels)` and `(count, height, width)`.
+        Arrays, uint8 `(count, height, width, channels)` and integers `(count, height,
+        width)`.
 
     Raises:
         ValueError: If an image can't be decoded, differs in size from its mask, or,
@@ -209,6 +157,8 @@ def read_masked_images(source, split, size=None, limit=None):
     try:
         for image, mask in pairs:
             _check_pair(image, mask, len(images), source.name, split)
+            if mask.dtype != "uint8":  # Resizing and tf.data take no bool or uint16.
+                mask = mask.astype("int32")
             if size is not None and image.shape[:2] != tuple(size):
                 image, mask = (
                     _fitted(image, size, "bilinear"),

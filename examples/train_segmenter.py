@@ -24,6 +24,9 @@ More data and students:
   CamVid in its public layout (train, trainannot, val, valannot, test, testannot):
     python -m examples.train_segmenter --dataset=folder --data_dir=CamVid --void=11
       --image_size=180,240 --student=mobilenet_v3_fpn --channels=48
+  masks of black and white in masks/, images in images/, one logit a pixel:
+    python -m examples.train_segmenter --dataset=folder --data_dir=cells
+      --mask_values=0,255 --label_names=ground,cell --binary --image_size=128
   Oxford-IIIT Pet (TFDS downloads it), labels 1 to 3:
     python -m examples.train_segmenter --dataset=oxford_iiit_pet --label_offset=-1
       --label_names=pet,background,border --image_size=128,128
@@ -50,10 +53,12 @@ import tensorflow as tf
 from absl import flags
 
 from examples import inputs, mask_results, methods, plan, results, training
+from examples.mask_objective import objective
 from examples.mask_pictures import draw
-from examples.segmentation_data import load_masked_data
+from examples.segmentation_data import load_masked_data, with_binary_masks
 from examples.students import build_segmenter
-from keras_selfkd import PixelAccuracy, SelfDistillationModel, synchronize_batch_norm
+from examples.unused_flags import used_only
+from keras_selfkd import SelfDistillationModel, synchronize_batch_norm
 from keras_selfkd.batch_norm import limit_batch_norm_momentum
 from keras_selfkd.export import export_saved_model, export_student
 from keras_selfkd.files import whole, write_json
@@ -73,12 +78,29 @@ _LABEL_OFFSET = flags.DEFINE_integer(
 _LABEL_NAMES = flags.DEFINE_list(
     "label_names", None, "Names of the classes; by default the data set's, or numbers."
 )
-_VOID = flags.DEFINE_integer(
-    "void", None, "Label of the pixels to ignore; by default the data set's, or 255."
+_VOID = flags.DEFINE_string(
+    "void",
+    None,
+    "Label of the pixels to ignore, or none; by default the data set's, or 255, or, "
+    "with --mask_values, none.",
+)
+_MASK_VALUES = flags.DEFINE_list(
+    "mask_values",
+    None,
+    "What masks hold for each class, in the order of the classes: 0,255 for masks of "
+    "black and white; by default the numbers of the classes.",
+)
+_BINARY = flags.DEFINE_bool(
+    "binary",
+    False,
+    "Two classes as one logit, that of the second, with binary cross-entropy.",
 )
 _TRAIN_IMAGES = flags.DEFINE_integer(
     "train_images", None, "Train on the first images only.", lower_bound=1
 )
+
+for _flag in (_IMAGE_KEY, _MASK_KEY):
+    used_only(_flag, inputs.of_tfds, "with the name of a TFDS data set as --dataset")
 
 
 def student_name():
@@ -92,28 +114,17 @@ def build(method, data, strategy):
     keras.utils.set_random_seed(training.SEED.value)
     steps = training.updates(data.steps_per_epoch)
     with strategy.scope():
-        student = build_segmenter(student_name(), data.image_shape, data.classes)
+        outputs = 1 if _BINARY.value else data.classes
+        student = build_segmenter(student_name(), data.image_shape, outputs)
         limit_batch_norm_momentum(student, training.epochs() * data.steps_per_epoch)
         if tf.distribute.has_strategy() and training.SYNCHRONIZE_BATCH_NORM.value:
             synchronize_batch_norm(student)
         method = methods.build_method(method, steps, dense=True)
-        taps = inputs.TAPS.value if method.minimum_taps else None
-        model = SelfDistillationModel(student, method, taps=taps)
+        model = SelfDistillationModel(student, method, taps=inputs.TAPS.value)
         model.compile(
             optimizer=training.optimizer(data.steps_per_epoch),
-            loss=keras.losses.SparseCategoricalCrossentropy(
-                from_logits=True, ignore_class=data.void
-            ),
-            metrics=[
-                keras.metrics.MeanIoU(
-                    data.classes,
-                    name="mean_iou",
-                    ignore_class=data.void,
-                    sparse_y_pred=False,
-                ),
-                PixelAccuracy(ignore_class=data.void),
-            ],
             steps_per_execution=training.STEPS_PER_EXECUTION.value,
+            **objective(data, _BINARY.value),
         )
     return model
 
@@ -169,6 +180,7 @@ def conclude(trained, data, run):
         "seed": training.SEED.value,
         "scores": scores,
         "void": data.void,
+        "binary": _BINARY.value,
     }
     if inputs.EXPORT.value:
         export_saved_model(run.path / "student.keras", run.path / "saved_model")
@@ -181,14 +193,15 @@ def conclude(trained, data, run):
 
 def load():
     """Reads the data that the flags name."""
-    return load_masked_data(
+    data = load_masked_data(
         inputs.DATASET.value or "digit_scenes",
         data_dir=inputs.DATA_DIR.value,
         image_key=_IMAGE_KEY.value,
         mask_key=_MASK_KEY.value,
         label_offset=_LABEL_OFFSET.value,
         label_names=_LABEL_NAMES.value,
-        void=_VOID.value,
+        void=_void(),
+        mask_values=_MASK_VALUES.value and _integers(_MASK_VALUES, _MASK_VALUES.value),
         image_size=inputs.image_size(),
         train_images=_TRAIN_IMAGES.value,
         batch_size=training.BATCH_SIZE.value,
@@ -196,7 +209,28 @@ def load():
         fast=training.FAST.value,
         download=inputs.DOWNLOAD.value,
         bad_images=inputs.BAD_IMAGES.value,
+        shares={
+            "test": inputs.TEST_SHARE.value,
+            "validation": inputs.VALIDATION_SHARE.value,
+        },
     )
+    return with_binary_masks(data) if _BINARY.value else data
+
+
+def _void():
+    if _VOID.value in (None, "none"):
+        return _VOID.value
+    (void,) = _integers(_VOID, [_VOID.value], " or none")
+    return void
+
+
+def _integers(flag, values, other=""):
+    if not all(value.strip().isdecimal() for value in values):
+        raise ValueError(
+            f"Expected --{flag.name} to be whole numbers from 0 on{other}. Received: "
+            f"--{flag.name}={','.join(values)}"
+        )
+    return [int(value) for value in values]
 
 
 def prepare():

@@ -1,20 +1,24 @@
 """What every runner shares: the flags of its recipe, and a fit that is recorded."""
 
 import pathlib
+import re
+import signal
 import sys
-import time
 
 import keras
-import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 
-from examples import methods
+from examples import inputs, methods
 from examples.optimizers import RATES, build_optimizer, learning_rate_schedule
+from examples.recorder import Recorder
 from examples.results import check_same_size
 from examples.runs import Run
+from examples.unused_flags import refuse_unused, used_only
 from keras_selfkd.checkpoints import Checkpoints
 from keras_selfkd.distribution import strategy_by_name
+from keras_selfkd.litert import import_litert
+from keras_selfkd.plots import new_figure
 
 FAST_NOTE = "FAST"
 FAST_EPOCHS = 2
@@ -99,7 +103,22 @@ FAST = flags.DEFINE_bool(
     "fast", False, f"Few images and {FAST_EPOCHS} epochs through the same path."
 )
 VERBOSE = flags.DEFINE_integer(
-    "verbose", 1, "0: silent, 1: progress bars, 2: one line an epoch."
+    "verbose",
+    None,
+    "0: silent, 1: progress bars, 2: one line an epoch; by default 1 on a terminal, "
+    "else 2.",
+)
+
+flags.register_validator(
+    DROPS.name,
+    lambda drops: all(re.fullmatch(r"0?\.\d+", share) for share in drops),
+    "Expected shares of the training in (0, 1), such as --drops=0.5,0.75.",
+)
+used_only(DROPS, lambda: SCHEDULE.value == "step", "with --schedule=step")
+used_only(
+    SYNCHRONIZE_BATCH_NORM,
+    lambda: STRATEGY.value != "none",
+    "with --strategy=mirrored|multi_worker",
 )
 
 
@@ -111,6 +130,8 @@ def start(main):
         tf.get_logger().setLevel("WARNING")
         try:
             main(argv)
+        except KeyboardInterrupt:
+            stop("Interrupted.")
         except tf.errors.OpError as error:
             if STRATEGY.value != "multi_worker" or isinstance(error, OWN_ERRORS):
                 raise
@@ -120,6 +141,12 @@ def start(main):
             )
 
     app.run(quiet, flags_parser=parse)
+
+
+def stop(message):
+    """Ends a program that was interrupted, with the exit code that shells expect."""
+    print(f"\n{message}", file=sys.stderr)
+    sys.exit(128 + signal.SIGINT)
 
 
 def parse(argv):
@@ -157,9 +184,23 @@ def carry_out(program, prepare, build, conclude, report):
         report: Function from the run's path to what is printed at the end.
     """
     try:
+        refuse_unused()
+        check_installed()
         data, strategy, run = prepare()
-    except (ValueError, ImportError, ConnectionError) as error:
+    except (ValueError, ImportError, OSError) as error:
         sys.exit(f"{program}: {error}")
+    try:
+        _carry_out(data, strategy, run, build, conclude)
+    except KeyboardInterrupt:
+        stop(
+            "Interrupted. The same command with --resume goes on after the last whole "
+            f"epoch of {run.path}."
+        )
+    if run.is_chief:
+        print(f"\n{report(run.path)}")
+
+
+def _carry_out(data, strategy, run, build, conclude):
     finished = RESUME.value and run.finished
     if not any(every_workers(int(finished), strategy)):
         trained = {}
@@ -167,15 +208,21 @@ def carry_out(program, prepare, build, conclude, report):
             model = build(method, data, strategy)
             if run.is_chief:
                 name = model.student.name
-                print(f"\nTraining {name} with {method}, {epochs()} epochs", flush=True)
+                print(f"\nTraining {name} with {method}, {epochs()} epochs")
+                print(f"Tracing {method} ...", flush=True)
             trained[method] = model, fit(model, method, data, run)
         if run.is_chief:
             conclude(trained, data, run)
         # The others wait until the chief has written all, and fail if it fails.
         every_workers(1, strategy)
     run.discard_checkpoints()
-    if run.is_chief:
-        print(f"\n{report(run.path)}")
+
+
+def check_installed():
+    """Refuses to start without a package that is needed when all is trained."""
+    new_figure(1, 1)
+    if inputs.EXPORT.value:
+        import_litert("interpreter")
 
 
 def epochs():
@@ -340,7 +387,9 @@ def fit(model, method, data, run):
     Returns:
         Seconds of all epochs, those before an interruption included.
     """
-    checkpoints, recorder = Checkpoints(run.checkpoints(method)), Recorder(run, method)
+    verbose = _verbosity() if run.is_chief else 0
+    checkpoints = Checkpoints(run.checkpoints(method))
+    recorder = Recorder(run, method, lines=verbose == 2)
     seen = checkpoints.last_epoch if RESUME.value else 0
     check_same_epoch(seen, run, model.distribute_strategy)
     if seen:
@@ -354,9 +403,15 @@ def fit(model, method, data, run):
         epochs=epochs(),
         callbacks=checkpoints.after([keras.callbacks.TerminateOnNaN(), recorder]),
         shuffle=False,  # The data shuffles itself, differently in each epoch.
-        verbose=VERBOSE.value if run.is_chief else 0,
+        verbose=int(verbose == 1),
     )
     return recorder.seconds
+
+
+def _verbosity():
+    if VERBOSE.value is None:
+        return 1 if sys.stdout.isatty() else 2
+    return VERBOSE.value
 
 
 def training_data(data, seen, strategy):
@@ -366,33 +421,3 @@ def training_data(data, seen, strategy):
     return strategy.distribute_datasets_from_function(
         lambda context: data.train(seen, context)
     )
-
-
-class Recorder(keras.callbacks.Callback):
-    """Records each epoch in a run, and ends the program when the loss diverges.
-
-    Attributes:
-        seconds: Those of all epochs, which a checkpoint keeps; the history has none, so
-            that equal runs have equal histories.
-    """
-
-    def __init__(self, run, method):
-        super().__init__()
-        self.run = run
-        self.method = method
-        self.seconds = 0.0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Starts the clock."""
-        self.start = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Writes the epoch, unless its loss is not finite."""
-        if not np.isfinite(logs["loss"]):
-            terms = ", ".join(f"{name} {value:.4g}" for name, value in logs.items())
-            sys.exit(
-                f"Training with {self.method} diverged in epoch {epoch + 1} ({terms}). "
-                "Lower --learning_rate or raise --warmup_epochs."
-            )
-        self.seconds += time.perf_counter() - self.start
-        self.run.record(self.method, epoch + 1, logs)

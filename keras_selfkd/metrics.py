@@ -20,7 +20,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
 
     Labels are integers, `(batch,)` or `(batch, 1)`, or one-hot. With `(batch, height,
     width, classes)` outputs every pixel counts. A single output is binary: its labels
-    are 0 and 1, and with logits the two classes have the logits 0 and z.
+    are 0 and 1, and with logits the two classes have the logits 0 and z. With
+    `multi_label` every output is such a binary prediction of its own.
 
     Args:
         bins: Number of intervals. Defaults to 15.
@@ -28,6 +29,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             Defaults to `True`.
         ignore_class: Label of the examples or pixels to leave out, such as 255.
             Defaults to `None`.
+        multi_label: Whether the outputs are several independent labels, each present or
+            not, and `y_true`, of the same shape, says which are. Defaults to `False`.
         name: Name of the metric. Defaults to `"expected_calibration_error"`.
         dtype: Dtype of the result. Defaults to `None`, float32.
 
@@ -50,6 +53,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         bins=15,
         from_logits=True,
         ignore_class=None,
+        multi_label=False,
         name="expected_calibration_error",
         dtype=None,
     ):
@@ -61,6 +65,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         self.bins = bins
         self.from_logits = from_logits
         self.ignore_class = ignore_class
+        self.multi_label = multi_label
         self._direction = "down"  # Lets callbacks with mode="auto" seek the minimum.
         # Sums over the predictions of each bin, so that replicas can be added up.
         self.weight, self.confidence, self.correct = (
@@ -70,7 +75,10 @@ class ExpectedCalibrationError(keras.metrics.Metric):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds the predictions of a batch, weighted by `sample_weight`."""
-        probabilities = self._probabilities(ops.convert_to_tensor(y_pred))
+        outputs = ops.convert_to_tensor(y_pred)
+        if self.multi_label:
+            outputs = outputs[..., None]
+        probabilities = self._probabilities(outputs)
         labels = _integer_labels(ops.convert_to_tensor(y_true), probabilities)
         weight = self._weight_of(labels, sample_weight)
         confidence = ops.max(probabilities, axis=-1)
@@ -98,6 +106,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             "bins": self.bins,
             "from_logits": self.from_logits,
             "ignore_class": self.ignore_class,
+            "multi_label": self.multi_label,
         }
 
     def _probabilities(self, outputs):
@@ -125,9 +134,13 @@ class ExpectedCalibrationError(keras.metrics.Metric):
 class PixelAccuracy(keras.metrics.SparseCategoricalAccuracy):
     """Share of the pixels whose largest logit is their label's, void ones left out.
 
+    A single logit is binary: above 0 it says 1.
+
     For masks `(batch, height, width)`, `(batch, height, width, 1)` or one-hot. The
     mean intersection over union is Keras's own: `keras.metrics.MeanIoU(num_classes,
-    ignore_class=255, sparse_y_pred=False)`.
+    ignore_class=255, sparse_y_pred=False)`, and for one logit `BinaryIoU([0, 1],
+    threshold=0.0)`. Several independent labels a pixel have no largest logit: watch
+    them by `keras.metrics.BinaryAccuracy(threshold=0.0)`.
 
     Args:
         ignore_class: Label of the pixels to leave out, such as 255. Defaults to

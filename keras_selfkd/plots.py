@@ -7,6 +7,7 @@ no window opens and the figures of `pyplot` stay as they are.
 import itertools
 import math
 import pathlib
+import re
 
 import numpy as np
 
@@ -15,10 +16,11 @@ from keras_selfkd.metrics import ExpectedCalibrationError
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_IOU = "(?<![a-z])io_?u"  # Keras calls the mean one mean_io_u.
 
 
 def plot_history(histories, path):
-    """Draws learning curves: one large panel for the accuracy, small ones for the rest.
+    """Draws learning curves: one large panel for the metric, small ones for the rest.
 
     Each run keeps its colour; training is dashed, validation solid.
 
@@ -37,8 +39,9 @@ def plot_history(histories, path):
             "Expected `histories` to be {run name: {log key: values}}, at least one "
             f"run with at least one epoch each. Received: histories={histories}"
         )
-    # The accuracy if there is one, else another metric, else the loss.
-    main = min(keys, key=lambda key: (key.endswith("loss"), "acc" not in key))
+    # Of masks not the accuracy: a large background flatters it.
+    ranks = ("(?<!loss)$", _IOU, "acc")
+    main = min(keys, key=lambda key: [not re.search(rank, key) for rank in ranks])
     keys.remove(main)
     columns, rows = min(len(keys), 2), max(1, math.ceil(len(keys) / 2))
     figure = new_figure(4.8 + 2.6 * columns, max(3.6, 2.0 * rows))
@@ -88,7 +91,9 @@ def plot_attention(model, images, path, titles=None):
     save(figure, path)
 
 
-def plot_reliability(outputs, labels, path, bins=15, from_logits=True, title=""):
+def plot_reliability(
+    outputs, labels, path, bins=15, from_logits=True, title="", multi_label=False
+):
     """Draws a reliability diagram: the accuracy of predictions by their confidence.
 
     Args:
@@ -99,6 +104,8 @@ def plot_reliability(outputs, labels, path, bins=15, from_logits=True, title="")
         bins: Number of intervals of the confidence. Defaults to 15.
         from_logits: Whether `outputs` are logits. Defaults to `True`.
         title: Text above the diagram, such as the name of the run. Defaults to `""`.
+        multi_label: Whether `outputs` are several independent labels, each a binary
+            prediction of its own. Defaults to `False`.
 
     Raises:
         ValueError: If there are no outputs, or not all of them are finite.
@@ -113,7 +120,9 @@ def plot_reliability(outputs, labels, path, bins=15, from_logits=True, title="")
             "Expected at least one output, all finite. Received: outputs of shape "
             f"{outputs.shape}, {np.count_nonzero(~np.isfinite(outputs))} not finite"
         )
-    error = ExpectedCalibrationError(bins=bins, from_logits=from_logits)
+    error = ExpectedCalibrationError(
+        bins=bins, from_logits=from_logits, multi_label=multi_label
+    )
     error.update_state(labels, outputs)
     weight, confidence, correct = (v.numpy() for v in error.variables)
     filled = np.where(weight > 0, weight, np.nan)  # Empty bins have no bar.
@@ -157,7 +166,8 @@ def _draw_curves(axes, histories, key, small):
             values = run.get(name, ())
             style += "o" if len(values) == 1 else ""
             axes.plot(range(1, len(values) + 1), values, style, color=color, lw=1.2)
-    axes.set_title(key.replace("_", " "), fontsize="medium" if small else "large")
+    title = re.sub(_IOU, "IoU", key).replace("_", " ")
+    axes.set_title(title, fontsize="medium" if small else "large")
     axes.set_xlabel("epoch", fontsize="small" if small else "medium")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(labelsize="small" if small else "medium")

@@ -111,6 +111,26 @@ def test_one_output_stands_for_two_classes(rng, from_logits, column):
     assert float(metric.result()) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(64,), (4, 3, 5)])
+def test_several_labels_are_binary_predictions_each(rng, shape):
+    logits = 2 * rng.standard_normal((*shape, 3)).astype("float32")
+    labels = (logits + rng.logistic(size=logits.shape) > 0).astype("float32")
+    weight = rng.random(shape)
+    metric = ExpectedCalibrationError(multi_label=True)
+    metric.update_state(labels, logits, sample_weight=weight)
+    present = 1 / (1 + np.exp(-logits.astype("float64")))
+    both = np.stack([1 - present, present], -1)
+    weights = np.repeat(weight.ravel(), 3)
+    expected = calibration_error(labels, both, weights)
+    assert float(metric.result()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_label_that_nobody_knows_is_left_out():
+    metric = ExpectedCalibrationError(multi_label=True, ignore_class=-1)
+    metric.update_state([[1, -1], [0, -1]], [[math.log(3), 9.0], [math.log(3), -9.0]])
+    assert float(metric.result()) == pytest.approx(0.25)  # |1/2 - 3/4|
+
+
 @pytest.mark.parametrize("shape", [(4,), (4, 5, 6), (4, 5, 6, 1)])
 def test_pixels_with_weights_and_void(rng, shape):
     labels, logits = drawn(rng, 4, 5, 6)
@@ -208,12 +228,13 @@ def test_callbacks_seek_its_minimum(rng):
 
 
 def test_round_trip():
-    metric = ExpectedCalibrationError(7, False, 255, name="ece")
+    metric = ExpectedCalibrationError(7, False, 255, True, name="ece")
     config = keras.saving.serialize_keras_object(metric)
     assert config["registered_name"] == "keras_selfkd>ExpectedCalibrationError"
     copy = keras.saving.deserialize_keras_object(config)
     assert copy.get_config() == metric.get_config()
     assert (copy.bins, copy.from_logits, copy.ignore_class) == (7, False, 255)
+    assert copy.multi_label
 
 
 @pytest.mark.parametrize("bins", [0, -1, 2.5])

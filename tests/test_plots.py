@@ -68,8 +68,10 @@ def test_history_has_a_panel_for_each_quantity(path, figures):
 @pytest.mark.parametrize(
     ("keys", "main"),
     [
-        (["loss", "mean_io_u", "accuracy"], "accuracy"),
-        (["loss", "mean_io_u"], "mean io u"),
+        (["loss", "accuracy"], "accuracy"),
+        (["loss", "pixel_accuracy", "mean_iou"], "mean IoU"),
+        (["pixel_accuracy", "mean_io_u"], "mean IoU"),
+        (["loss", "precision"], "precision"),
         (["task_loss", "loss"], "task loss"),
         (["val_loss"], "loss"),
     ],
@@ -184,6 +186,12 @@ def test_reliability_of_pixels_from_logits(path, figures):
     logits[..., 1] = np.log(3)  # Confidence 3/4.
     plot_reliability(logits, np.ones((2, 4, 4)), path)
     assert figures[0].axes[0].get_title() == "accuracy 100.0%, ECE 25.0%"
+
+
+def test_reliability_of_several_labels(path, figures):
+    logits = [[np.log(3), -np.log(3)], [np.log(3), np.log(3)]]  # All sure to 3/4.
+    plot_reliability(logits, [[1, 0], [1, 0]], path, multi_label=True)
+    assert figures[0].axes[0].get_title() == "accuracy 75.0%, ECE 0.0%"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Starting the runner in a test, and reading what it wrote."""
 
 import csv
+import os
 import pathlib
 import subprocess
 import sys
@@ -24,15 +25,22 @@ def run_main(*arguments):
 
 
 def trial(module, folder):
-    """A trial as a user starts it: its directory and what it printed."""
+    """A trial as a user starts it: its directory and all that it printed."""
     result = subprocess.run(
         [sys.executable, "-m", module, "--fast", f"--run_dir={folder}"],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         cwd=ROOT,
+        env=as_a_user(),
     )
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0, result.stdout
     return folder, result.stdout
+
+
+def as_a_user():
+    """The environment of somebody who never heard of TensorFlow's log levels."""
+    return {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
 
 
 def history(folder):

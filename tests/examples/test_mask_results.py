@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from examples.mask_results import class_table, predict_masks, report, score_masks
+from examples.mask_results import (
+    class_table,
+    masks_of,
+    predict_masks,
+    report,
+    score_masks,
+)
 
 
 def test_scores_by_hand():
@@ -36,6 +42,14 @@ def test_logits_are_resized_to_the_masks():
     found = predict_masks(student, data)
     expected = np.argmax(tf.image.resize(logits, (8, 12)), -1)
     np.testing.assert_array_equal(found, expected)
+
+
+def test_one_logit_above_0_is_class_1():
+    logits = np.array([[-1.0, 3.0], [-3.0, 0.5]], "float32")[None, ..., None]
+    expected = tf.image.resize(logits, (4, 4)).numpy()[..., 0] > 0
+    found = masks_of(logits, (4, 4))
+    np.testing.assert_array_equal(found, expected.astype("int32"))
+    assert 0 < found.mean() < 1
 
 
 def test_tables_and_report(tmp_path):

@@ -128,3 +128,10 @@ def test_resuming_may_read_the_data_elsewhere_and_print_less(tmp_path):
 def test_resuming_what_never_started_starts_it(tmp_path):
     Run(tmp_path / "new").claim(FLAGS, resume=True)
     assert (tmp_path / "new" / "flags.cfg").exists()
+
+
+@pytest.mark.parametrize("inside", ["", "below/it"])
+def test_error_a_file_where_the_directory_should_be(tmp_path, inside):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"--run_dir to be a directory .* \(.*file"):
+        Run(tmp_path / "file" / inside).claim(FLAGS)

@@ -5,7 +5,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from examples import segmentation_sources
-from examples.segmentation_data import load_masked_data
+from examples.segmentation_data import load_masked_data, with_binary_masks
 from examples.segmentation_sources import open_mask_source, read_masked_images
 
 
@@ -102,7 +102,7 @@ def test_masks_with_a_palette_hold_numbers_not_greys(folder):
 
 def test_error_coloured_masks(folder):
     root = folder()
-    Image.new("RGB", (12, 8)).save(root / "testannot" / "1.png")
+    Image.new("RGB", (12, 8), "red").save(root / "testannot" / "1.png")
     with pytest.raises(ValueError, match=r"grey or with a palette.*1.png of mode RGB"):
         load_masked_data("folder", root, batch_size=2)
 
@@ -228,6 +228,33 @@ def test_error_a_broken_file(folder, bad_images, message):
     (root / "train" / "3.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=message):
         load_masked_data("folder", root, batch_size=2, bad_images=bad_images)
+
+
+@pytest.fixture
+def two_classes(folder):
+    """Labels 0, 1 and 9, which is void, in thirds of every mask."""
+    root = folder()
+    for file in root.glob("*annot/*.png"):
+        mask = np.tile(np.repeat([0, 1, 9], 4).astype("uint8"), (8, 1))
+        Image.fromarray(mask).save(file)
+    return load_masked_data("folder", root, batch_size=2, augment=False, void=9)
+
+
+def test_void_pixels_of_one_logit_weigh_nothing(two_classes):
+    data = with_binary_masks(two_classes)
+    for batches in (data.train(0).take(1), data.validation):
+        for _, masks, weights in batches:
+            assert masks.shape[1:] == (8, 12, 1)
+            assert masks.numpy()[0, 0, :, 0].tolist() == [0] * 4 + [1] * 4 + [0] * 4
+            assert weights.numpy()[0, 0].tolist() == [1.0] * 8 + [0.0] * 4
+    _, masks = next(iter(data.test))
+    assert np.unique(masks).tolist() == [0, 1, 9]
+
+
+def test_error_one_logit_for_three_classes(folder):
+    data = load_masked_data("folder", folder(), batch_size=2)
+    with pytest.raises(ValueError, match="with 3 classes: 0, 1, 2"):
+        with_binary_masks(data)
 
 
 def test_error_images_of_different_sizes(prepared_pets):

@@ -11,6 +11,7 @@ from PIL import Image
 from examples import train_segmenter
 from examples.segmentation_data import load_masked_data
 from examples.students import segmenter_builders
+from examples.unused_flags import refuse_unused
 from keras_selfkd.distribution import batch_norms, strategy_by_name
 from tests.examples.runner import history, trial
 
@@ -51,12 +52,28 @@ def test_a_trial_prints_progress_and_the_tables(fast_run):
     assert "2 epochs of 2 steps, sgd, learning rate 0.05" in output
     assert "BatchNorm: momentum 0 in " in output  # 4 steps remember one.
     assert "Training thin_unet with supervised, 2 epochs" in output
+    assert "Tracing supervised ..." in output
     assert "Training thin_unet with frskd, 2 epochs" in output
     assert "val_mean_iou" in output
     assert "IoU, %  supervised  frskd" in output
     assert "points of mean IoU against supervised, one seed" in output
     assert "100.000 % of the pixels of 16 images agree with Keras" in output
     assert "\nFAST: this shows that it runs" in output
+
+
+def test_a_trial_without_a_terminal_prints_a_line_an_epoch_and_no_noise(fast_run):
+    _, output = fast_run
+    assert set("\x1b\b\r").isdisjoint(output)
+    epochs = [line for line in output.splitlines() if line.startswith("Epoch")]
+    assert [line.split(":")[0] for line in epochs] == ["Epoch 1/2", "Epoch 2/2"] * 2
+    for note in ("oneDNN", "cuda", "absl", "cpu_feature_guard", "Warning"):
+        assert note not in output
+
+
+def test_the_flags_of_a_trial_are_no_foreign_flags(fast_run, tmp_path):
+    with flagsaver.flagsaver():
+        flags.FLAGS(["train_segmenter", f"--flagfile={fast_run[0]}/flags.cfg"])
+        refuse_unused()
 
 
 def test_history_has_the_metrics_of_masks(fast_run):
@@ -133,12 +150,74 @@ def test_camvids_public_layout_with_mixing_accumulation_and_clipping(tmp_path):
     assert result["litert"]["agreeing"] > 0.999
 
 
+@pytest.fixture
+def cells(tmp_path):
+    """White squares as masks, on brighter squares of images, in masks/ and images/."""
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for number in range(20):
+        random = np.random.default_rng(number)
+        pixels = random.integers(0, 100, (32, 32, 3), "uint8")
+        mask = np.zeros((32, 32), "uint8")
+        top, left = random.integers(0, 16, 2)
+        mask[top : top + 16, left : left + 16] = 255
+        pixels[mask > 0] += 100
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.jpg", quality=95)
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{number}_mask.png")
+    return ["--dataset=folder", f"--data_dir={tmp_path}", f"--run_dir={tmp_path}/run"]
+
+
+@pytest.mark.parametrize("how", [["--binary"], ["--noexport"]])
+def test_masks_of_black_and_white_from_images_to_pictures(cells, tmp_path, how):
+    run_main(
+        *cells,
+        *how,
+        "--mask_values=0,255",
+        "--label_names=ground,cell",
+        "--batch_size=4",
+        "--epochs=6",
+        "--nobaseline",
+    )
+    folder = tmp_path / "run"
+    result = json.loads((folder / "result.json").read_text())
+    assert result["images"] == {"train": 16, "validation": 2, "test": 2}
+    binary = how == ["--binary"]
+    assert (result["labels"], result["binary"]) == (["ground", "cell"], binary)
+    score = result["scores"]["frskd"]
+    assert score["mean_iou"] == np.mean(score["iou"]) > 0.7
+    if binary:
+        assert result["litert"]["agreeing"] > 0.999
+        found = result["litert"]["mean_iou"]
+        assert found == pytest.approx(score["mean_iou"], abs=1e-3)
+    student = keras.models.load_model(folder / "student.keras")
+    assert student.output.shape[-1] == (1 if binary else 2)
+    assert (folder / "masks.png").exists()
+    assert float(history(folder)[-1]["val_mean_iou"]) > 0.7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], r"at least two classes .* --mask_values=0,255\. Received: .* 255 is void"),
+        (["--void=254"], "Where the values are .* --mask_values=0,255; else name all"),
+        (["--void=nil"], "Expected --void .* or none"),
+        (["--mask_values=0,a"], "Expected --mask_values .* Received: .*0,a"),
+        (["--mask_values=0,1"], "hold values in between. Received: .* 255, too"),
+    ],
+)
+def test_error_masks_of_black_and_white(cells, tmp_path, arguments, message):
+    with pytest.raises(SystemExit, match=message) as error:
+        run_main(*cells, *arguments)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
 def test_documented_commands_are_accepted():
     text = train_segmenter.__doc__.replace("\n      --", " --").replace("\\\n", "")
     commands = [
         line for line in text.splitlines() if "examples.train_segmenter" in line
     ]
-    assert len(commands) == 5
+    assert len(commands) == 6
     for command in commands:
         with flagsaver.flagsaver():
             rest = flags.FLAGS(shlex.split(command)[2:])
@@ -154,6 +233,9 @@ def test_documented_commands_are_accepted():
         ("--image_size=0", "Expected --image_size=height,width"),
         ("--student=thinunett", "The closest names: .*thin_unet"),
         ("--dataset=folder", "Expected `data_dir` to hold the folders"),
+        ("--binary", "Expected two classes with --binary.* 11 classes: ground, 0"),
+        ("--mask_key=masks", r"--mask_key=masks \(only with the name of a TFDS"),
+        ("--image_key=images", r"--image_key=images \(only with the name of a TFDS"),
         ("--taps=up1,up2_2_out", "Unknown tap 'up1'"),
         ("--void=3", "void pixels of another number"),
     ],

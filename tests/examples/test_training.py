@@ -1,4 +1,6 @@
+import signal
 import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -8,7 +10,7 @@ from absl.testing import flagsaver
 
 from examples import methods, training
 from examples.runs import Run
-from tests.examples.runner import COMMAND, ROOT
+from tests.examples.runner import COMMAND, ROOT, as_a_user
 
 
 @pytest.fixture
@@ -130,6 +132,43 @@ def test_error_flag_file(tmp_path, content, message):
     assert result.returncode == 1
     assert message in result.stdout + result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_an_interrupted_training_says_how_to_go_on(tmp_path):
+    command = [*COMMAND, "--epochs=999", f"--run_dir={tmp_path}/run", "--nobaseline"]
+    command += ["--train_per_class=4", "--method=supervised"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=as_a_user(), **pipes) as process:
+        while not process.stdout.readline().startswith("Epoch 2/999: "):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    (line,) = errors.strip().splitlines()
+    assert line.startswith("Interrupted. The same command with --resume goes on after")
+
+
+def test_progress_bars_are_for_terminals(parse, monkeypatch):
+    parse()
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert training._verbosity() == 1
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False, raising=False)
+    assert training._verbosity() == 2
+    parse("--verbose=0")
+    assert training._verbosity() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module"), [([], "ai_edge_litert"), (["--noexport"], "matplotlib")]
+)
+def test_error_what_the_end_needs_is_not_installed(
+    parse, monkeypatch, arguments, module
+):
+    parse(*arguments)
+    for part in (module, f"{module}.interpreter", f"{module}.figure"):
+        monkeypatch.setitem(sys.modules, part, None)
+    with pytest.raises(ImportError, match="Install it with"):
+        training.check_installed()
 
 
 @pytest.mark.parametrize(

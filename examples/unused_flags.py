@@ -1,0 +1,57 @@
+"""Flags that have no use in a run: refused by name instead of ignored."""
+
+import inspect
+
+import keras
+from absl import flags
+
+_RULES = []
+
+
+def arguments_of(method):
+    """Names of the arguments that a class of methods takes, its parents' included.
+
+    Example:
+    >>> from keras_selfkd import FRSKD, FRSKD_SLA, MixSKD, NFD
+    >>> ["width" in arguments_of(method) for method in (FRSKD, FRSKD_SLA, NFD, MixSKD)]
+    [True, True, True, False]
+    """
+    names = set()
+    for parent in method.__mro__[: -len(keras.layers.Layer.__mro__)]:
+        own = inspect.signature(parent.__init__).parameters.keys() - {"self", "kwargs"}
+        # A class that repeats some of its parent's arguments repeats all it takes.
+        if not own & names:
+            names |= own
+    return names
+
+
+def used_only(flag, condition, remedy):
+    """Says when a flag has a use; stands beside the flag's definition.
+
+    Args:
+        flag: `absl.flags.FlagHolder`.
+        condition: Function without arguments, of the values of other flags.
+        remedy: String, the flags that give this one a use.
+    """
+    _RULES.append((flag.name, condition, remedy))
+
+
+def refuse_unused():
+    """Refuses flags that were set although others leave them without a use.
+
+    A flag with its default value says nothing: `flags.cfg` holds all flags of a run.
+
+    Raises:
+        ValueError: If there are such flags; the message names them all.
+    """
+    unused = {
+        flags.FLAGS[name].serialize(): remedy
+        for name, condition, remedy in _RULES
+        if flags.FLAGS[name].value != flags.FLAGS[name].default and not condition()
+    }
+    if unused:
+        listed = ", ".join(f"{flag} (only {why})" for flag, why in unused.items())
+        raise ValueError(
+            "Expected only flags that have a use in this run; leave the others out. "
+            f"Received: {listed}"
+        )
