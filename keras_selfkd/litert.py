@@ -207,10 +207,14 @@ def _converter_options(quantize, dtype, returns_classes):
 
 
 def with_batch_size(model, signature):
-    """The model on an input of the signature's shape; Keras 3.13 reads no signature."""
+    """The model on an input of the signature's shape; Keras 3.13 reads no signature.
+
+    It is called for inference: preprocessing layers, which are never given a mode when
+    a file is traced, would take training's, and hand it on to what follows.
+    """
     entry = signature[0]
     images = keras.Input(batch_shape=entry.shape, dtype=entry.dtype, name=entry.name)
-    return keras.Model(images, model(images), name=model.name)
+    return keras.Model(images, model(images, training=False), name=model.name)
 
 
 def _explain(operators, message):
