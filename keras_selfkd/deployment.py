@@ -117,9 +117,8 @@ def sample_images(model, data, limit, seed=0):
 
     Args:
         model: Model that takes the images.
-        data: Array of images, iterable of batches of images or of `(images, labels)`,
-            or `None` for images drawn evenly from [0, 1), from 0 to 255 if the model
-            takes integers.
+        data: As for `litert.image_batches`, or `None` for images drawn evenly from
+            [0, 1), from 0 to 255 if the model takes integers.
         limit: Largest number of images to return.
         seed: Seed of the random images. Defaults to 0.
 

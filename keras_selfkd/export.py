@@ -65,10 +65,11 @@ def export_student(
             accuracy by it, `"int16x8"` (weights int8, activations int16, slow).
             Defaults to `None`.
         representative_data: Images as the file will get them: an array `(images,
-            height, width, channels)` or an iterable of batches of images or `(images,
-            labels)`, such as a shuffled `tf.data.Dataset`. The first 256 calibrate
-            `"int8"` and `"int16x8"`, at least 8, the first 64 serve the check; without
-            them the check draws images in [0, 1). Defaults to `None`.
+            height, width, channels)`, an iterable of batches of images or `(images,
+            labels)`, such as a shuffled `tf.data.Dataset`, or a function that returns
+            one, such as TensorFlow Lite takes. The first 256 calibrate `"int8"` and
+            `"int16x8"`, at least 8, the first 64 serve the check; without them the
+            check draws images in [0, 1). Defaults to `None`.
         input_dtype: `"uint8"` or `"int8"` for an `"int8"` file that takes and returns
             integers, `round(value / scale) + zero_point` with the scales of its
             tensors, `None` for one that takes and returns floats. Defaults to `None`.

@@ -110,6 +110,18 @@ def test_representative_data_may_be_a_dataset_with_labels(student, images, path)
     assert report.samples == 64
 
 
+def test_representative_data_may_be_as_tensorflow_lite_wants_it(student, images, path):
+    def representative_dataset():
+        for image in images:
+            yield [image[None]]
+
+    report = export_student(student, path, "int8", representative_dataset)
+    assert report.samples == 40
+    outputs = predict_tflite(path, representative_dataset)
+    expected = student.predict(images, verbose=0)
+    np.testing.assert_allclose(outputs, expected, atol=0.02)
+
+
 def test_a_pixel_student_agrees_pixel_by_pixel(path):
     layers = [keras.Input((8, 10, 3)), keras.layers.Conv2D(4, 3, padding="same")]
     report = export_student(keras.Sequential(layers), path)
