@@ -185,10 +185,10 @@ def export_saved_model(
         batch_size: Number of images of a call, `None` for any. Defaults to `None`.
         head: As for `export_student`. Defaults to `None`.
         encoded: Whether to add a signature `serve_encoded` that takes a vector of JPEG,
-            PNG, BMP or GIF files, as strings of bytes, and resizes what they hold to
-            the size of the input; a classifier gets the middle, as much as fits its
-            aspect ratio. For a model that takes pixel values of 0 to 255, in 1 or 3
-            channels. Defaults to `False`.
+            PNG, BMP or GIF files, as strings of bytes, turns JPEGs as their EXIF data
+            say, and resizes what they hold to the size of the input; a classifier gets
+            the middle, as much as fits its aspect ratio. For a model that takes pixel
+            values of 0 to 255, in 1 or 3 channels. Defaults to `False`.
         representative_data: As for `export_student`, for the check. Defaults to `None`.
 
     Returns:
