@@ -24,9 +24,9 @@ def decode_upright(contents):
     """
     # BMP and GIF files are not decoded to one channel.
     image = tf.io.decode_image(contents, 3, expand_animations=False)
-    image = tf.ensure_shape(image, (None, None, 3))
     number = orientation(contents)
-    return tf.cond(number == 1, lambda: image, lambda: turned(image, number))
+    image = tf.cond(number == 1, lambda: image, lambda: turned(image, number))
+    return tf.ensure_shape(image, (None, None, 3))
 
 
 def turned(image, number):
