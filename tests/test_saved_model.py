@@ -108,8 +108,8 @@ def test_encoded_photographs_are_turned_as_the_camera_was_held(tmp_path):
     Image.fromarray(stored).save(tmp_path / "photo.jpg", exif=tags, quality=100)
     served = tf.saved_model.load(tmp_path / "m").signatures["serve_encoded"]
     (pixels,) = served(tf.constant([(tmp_path / "photo.jpg").read_bytes()])).values()
-    np.testing.assert_allclose(pixels[0, :2], 200.0, atol=5)
-    np.testing.assert_allclose(pixels[0, 2:], 0.0, atol=5)
+    np.testing.assert_allclose(pixels[0, :2], 200.0, atol=10)
+    np.testing.assert_allclose(pixels[0, 2:], 0.0, atol=10)
 
 
 def test_encoded_colours_become_the_bytes_that_a_model_takes(tmp_path):
