@@ -128,7 +128,8 @@ def test_labels_that_do_not_exclude_each_other_are_told_each_alone(
     model, file = multi_label([-1.0, 2 - 37.5, 1 - 18.75]), tmp_path / "s.tflite"
     options = {"labels": LABELS, "head": head, "multi_label": True}
     export_student(model, file, dtype and "int8", bright(), dtype, **options)
-    classify_image.main([str(file), str(picture(tmp_path / "photo.png"))])
+    path = picture(tmp_path / "photo.png", factor=1)
+    classify_image.main([str(file), str(path)])
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     assert [row[2:] for row in rows] == [
         ["yes", "right"],
