@@ -124,7 +124,7 @@ def import_litert(module):
     except ImportError as error:
         raise ImportError(
             "LiteRT files are run with the package `ai_edge_litert`. Install it with "
-            "`pip install keras_selfkd[examples]`."
+            "`pip install keras_selfkd[litert]`."
         ) from error
 
 

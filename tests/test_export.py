@@ -397,7 +397,7 @@ def test_refuses_before_it_converts(student, tmp_path, monkeypatch, arguments, m
 def test_a_missing_interpreter_is_noticed_first(student, path, monkeypatch):
     monkeypatch.setattr(export, "write_tflite", None)
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(ImportError, match=r"pip install keras_selfkd\[examples\]"):
+    with pytest.raises(ImportError, match=r"pip install keras_selfkd\[litert\]"):
         export_student(student, path)
 
 

@@ -92,7 +92,7 @@ def test_other_failures_of_the_converter_pass_through(model, tmp_path):
 
 def test_a_missing_interpreter_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(ImportError, match=r"pip install keras_selfkd\[examples\]"):
+    with pytest.raises(ImportError, match=r"pip install keras_selfkd\[litert\]"):
         predict_tflite("model.tflite", np.zeros((1, *SHAPE)))
 
 
