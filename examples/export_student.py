@@ -100,9 +100,14 @@ flags.adopt_module_key_flags(inputs)
 
 def check_flags():
     """Refuses flags that would have no effect, and what needs a missing package."""
+    of_file = [f.name for f in (_IMAGES, _MEAN, _STD) if f.value is not None]
     if _MODEL.value is None:
         raise ValueError("Expected --model=runs/<name> or --model=student.keras")
-    _check_images(is_run=pathlib.Path(_MODEL.value).is_dir())
+    if of_file and pathlib.Path(_MODEL.value).is_dir():
+        raise ValueError(
+            "A run brings images and normalization of its own. Received: "
+            f"--{of_file[0]} beside --model={_MODEL.value}"
+        )
     if (_MEAN.value is None) != (_STD.value is None):
         raise ValueError("Expected --mean and --std, or neither of them")
     if _INPUT_DTYPE.value and not {"int8"} & {*_QUANTIZE.value}:
@@ -111,22 +116,17 @@ def check_flags():
             f"--input_dtype={_INPUT_DTYPE.value} for {','.join(_QUANTIZE.value)}"
         )
     if "litert" in _FORMATS.value:
+        _check_calibration()
         import_litert("interpreter")
     if "onnx" in _FORMATS.value:
         check_onnx()
 
 
-def _check_images(is_run):
-    """Refuses images beside a run's own, and none where some are needed."""
-    of_file = [f.name for f in (_IMAGES, _MEAN, _STD) if f.value is not None]
-    if of_file and is_run:
-        raise ValueError(
-            "A run brings images and normalization of its own. Received: "
-            f"--{of_file[0]} beside --model={_MODEL.value}"
-        )
+def _check_calibration():
+    """Refuses precisions that need images where there are none."""
     calibrated = [name for name in _QUANTIZE.value if name in CALIBRATED]
-    needed = calibrated and "litert" in _FORMATS.value
-    if needed and not is_run and _IMAGES.value is None:
+    is_alone = pathlib.Path(_MODEL.value).is_file() and _IMAGES.value is None
+    if calibrated and is_alone:
         raise ValueError(
             f"{calibrated[0]} files are calibrated on images like those of the "
             "training: add --images=<folder>, or leave them out, as with "

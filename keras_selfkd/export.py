@@ -3,9 +3,8 @@
 import functools
 import pathlib
 
-import numpy as np
-
 from keras_selfkd.deployment import deployed_model, input_signature, sample_images
+from keras_selfkd.export_notes import notes
 from keras_selfkd.export_report import ExportReport, compare, decisions
 from keras_selfkd.files import whole, write_json
 from keras_selfkd.litert import (
@@ -17,7 +16,6 @@ from keras_selfkd.litert import (
     predict_tflite,
     write_tflite,
 )
-from keras_selfkd.mask_plots import mask_colors
 from keras_selfkd.onnx_files import (
     check_onnx,
     count_onnx_operators,
@@ -117,7 +115,7 @@ def export_student(
     decide = _decide(head, multi_label)
     model = deployed_model(model_or_student, preprocess, head)
     signature = input_signature(model, batch_size)
-    about = _about(model, labels, head, normalization, multi_label)
+    about = notes(model, labels, head, normalization, multi_label)
     samples = sample_images(model, representative_data, CALIBRATION_IMAGES)
     _check_calibration(quantize, samples)
     checked = samples[:CHECKED_IMAGES]
@@ -250,27 +248,6 @@ def _decide(head, multi_label):
     return functools.partial(decisions, head=head, multi_label=multi_label)
 
 
-def _about(model, labels, head, normalization, multi_label):
-    """What is written beside a LiteRT file, for who runs it, all checked."""
-    channels = model.input_shape[-1]
-    logits = model.layers[-1].input if head == "argmax" else model.output
-    _check_labels(labels, logits)
-    pair = normalization or ([0.0] * channels, [1.0] * channels)
-    parts = [np.ravel(values).astype(float).tolist() for values in pair]
-    if list(map(len, parts)) != [channels] * 2 or not np.all(np.greater(parts[1], 0)):
-        raise ValueError(
-            f"Expected `normalization` to be means and deviations of {channels} "
-            f"channels. Received: normalization={normalization}"
-        )
-    return {
-        "labels": None if labels is None else [str(name) for name in labels],
-        "normalization": dict(zip(("mean", "std"), parts, strict=True)),
-        "output": head or "logits",
-        "multi_label": (multi_label or head == "sigmoid") and logits.shape[-1] > 1,
-        "colors": mask_colors(max(logits.shape[-1], 2)) if _is_mask(logits) else None,
-    }
-
-
 def _check_arguments(path, quantize, representative_data, input_dtype):
     if path.suffix != ".tflite":
         raise ValueError(f"Expected `path` to end in .tflite. Received: path={path}")
@@ -302,17 +279,4 @@ def _check_calibration(quantize, samples):
             f"Expected at least {LEAST_IMAGES} images to calibrate, "
             "better a few hundred, from all classes. Received: representative_data of "
             f"{len(samples)} images"
-        )
-
-
-def _is_mask(logits):
-    return len(logits.shape) == 4
-
-
-def _check_labels(labels, logits):
-    classes = max(logits.shape[-1], 2)  # One logit decides between two classes.
-    if labels is not None and len(labels) != classes:
-        raise ValueError(
-            f"Expected a label for each of the {classes} classes. "
-            f"Received: {len(labels)} labels"
         )
