@@ -19,9 +19,9 @@ class ExportReport(NamedTuple):
 
     `bytes` is the size of all that was written at `path`; `operators` counts the LiteRT
     or ONNX operators by name and is empty for a SavedModel. `agreement` is the share,
-    in [0, 1], of decisions that are the same: of classes, or of every label of an image
-    that may have several. Where the file returns classes, the
-    differences are 0 or 1: same or another class.
+    in [0, 1], of decisions that are the same: of classes, or of each label of images
+    that may have several. Where the file returns classes, the differences are 0 or 1:
+    same or another class.
     """
 
     path: str
