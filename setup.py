@@ -11,10 +11,10 @@ ROOT = Path(__file__).parent
 PLOTS = ["matplotlib>=3.9"]
 KERAS_HUB = ["keras-hub>=0.26"]
 KERAS_CV = ["keras-cv>=0.9"]
+LITERT = ["ai-edge-litert>=1.2"]
 ONNX = ["onnx>=1.23", "onnxruntime>=1.32", "tf2onnx>=1.17"]
-EXAMPLES = [
+RUNNERS = [
     "absl-py>=2.1",
-    "ai-edge-litert>=1.2",
     # TFDS 4.9 imports it to prepare a data set, but does not ask for it.
     "importlib-resources>=6.0",
     "pillow>=10.3",
@@ -23,6 +23,7 @@ EXAMPLES = [
     # before 4.9.10 it fails with such a protobuf.
     "tensorflow>=2.20",
     "tensorflow-datasets>=4.9.10",
+    *LITERT,
     *ONNX,
     *PLOTS,
 ]
@@ -32,7 +33,7 @@ DEV = [
     "pytest-xdist>=3.6",
     "pyyaml>=6.0",
     "ruff>=0.17",
-    *EXAMPLES,
+    *RUNNERS,
     *KERAS_HUB,
     *KERAS_CV,
 ]
@@ -45,9 +46,16 @@ def version():
 
 
 def long_description():
-    """Returns the README, or nothing where only the package was copied."""
+    """Returns the README, or nothing where only the package was copied.
+
+    A package index shows it apart from the repository, so that pictures and links to
+    files of that would lead nowhere: the links' texts, names of files, are left.
+    """
     readme = ROOT / "README.md"
-    return readme.read_text(encoding="utf-8") if readme.exists() else ""
+    text = readme.read_text(encoding="utf-8") if readme.exists() else ""
+    beside = r"\((?!\s*https?:)[^)]*\)"
+    text = re.sub(rf"!\[[^]]*\]{beside}\n*", "", text)
+    return re.sub(rf"\[([^]]*)\]{beside}", r"\1", text)
 
 
 setup(
@@ -61,7 +69,9 @@ setup(
     python_requires=">=3.11",
     install_requires=["tensorflow>=2.18", "keras>=3.13"],
     extras_require={
-        "examples": EXAMPLES,
+        "runners": RUNNERS,
+        "examples": RUNNERS,  # Their name before.
+        "litert": LITERT,
         "keras-hub": KERAS_HUB,
         "keras-cv": KERAS_CV,
         "onnx": ONNX,

@@ -1,16 +1,18 @@
 """Classifies images with an exported file, on a device without TensorFlow or Keras.
 
-  python examples/classify_image.py student.tflite photo.jpg other.png
+  python examples/classify_image.py student.tflite photos/a.jpg photos/b.png
 
 needs ai-edge-litert, NumPy and Pillow only. Prints the five likeliest classes of each
-image; for a segmenter it writes photo.jpg-mask.png in colours, and prints how much of
-the image each class covers. Names of the classes and the normalization come from the
-.json file that `export_student` writes beside student.tflite. Photographs are turned by
-their EXIF data.
+image, or of labels that don't exclude each other how likely each is; for a segmenter it
+writes a.jpg-mask.png in colours to masks/ beside the file, or to --output, and prints
+how much of the image each class covers. Names of the classes, their colours and the
+normalization come from the .json file that `export_student` writes beside
+student.tflite. Photographs (JPEG) are turned by their EXIF data, as in training.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import sys
 
@@ -44,6 +46,9 @@ class Classifier:
         classes = np.issubdtype(result["dtype"], np.integer)
         classes = classes and not result["quantization"][0]
         self.output = known.get("output", "argmax" if classes else "logits")
+        self.multi_label = known.get("multi_label", False)
+        unknown = [f"#{n * 0x9E3779 % 2**24:06x}" for n in range(1, 257)]
+        self.colors = known.get("colors") or unknown
 
     @property
     def returns_masks(self):
@@ -107,96 +112,140 @@ def dequantized(values, tensor):
     return (values.astype("float32") - zero_point) * scale if scale else values
 
 
-def probabilities(output, kind):
-    """Returns the probability of each class.
+def probabilities(output, kind, multi_label):
+    """Returns probabilities of classes, or of labels that don't exclude each other.
 
     Args:
-        output: Array `(classes,)`, or one number.
-        kind: `"logits"` or `"softmax"`: what it holds.
+        output: Array `(..., classes)`; one number stands for the second of two classes.
+        kind: `"logits"`, `"softmax"` or `"sigmoid"`: what it holds.
+        multi_label: Whether each number is that of a label, alone.
     """
     if kind == "softmax":
         return output
-    if output.shape == (1,):  # The second of two logits, whose first is 0.
-        output = np.array([0.0, output[0]])
-    odds = np.exp(output - output.max())
-    return odds / odds.sum()
+    if kind == "logits" and not multi_label and output.shape[-1] > 1:
+        odds = np.exp(output - output.max(-1, keepdims=True))
+        return odds / odds.sum(-1, keepdims=True)
+    alone = output if kind == "sigmoid" else np.exp(-np.logaddexp(0, -output))
+    return alone if multi_label else np.concatenate([1 - alone, alone], -1)
 
 
 def likeliest(classifier, output, count):
     """Returns a line for each of the likeliest classes."""
     if classifier.output == "argmax":
         return [classifier.name(int(output))]
-    shares = probabilities(output, classifier.output)
+    shares = probabilities(output, classifier.output, classifier.multi_label)
     best = np.argsort(-shares, kind="stable")[:count]
-    return [f"{100 * shares[label]:6.2f} %  {classifier.name(label)}" for label in best]
+    lines = []
+    for label, share in zip(best, shares[best], strict=True):
+        said = ("yes  " if share > 0.5 else "no   ") if classifier.multi_label else ""
+        lines.append(f"{100 * share:6.2f} %  {said}{classifier.name(label)}")
+    return lines
 
 
-def mask_of(output):
-    """Returns the class of each pixel, from logits, probabilities or classes."""
-    if np.issubdtype(output.dtype, np.integer):
-        return output
-    return output.argmax(-1) if output.shape[-1] > 1 else (output[..., 0] > 0) * 1
+def read_masks(classifier, output):
+    """Returns the class of each pixel, and the share of pixels of each class.
+
+    Of labels that don't exclude each other a pixel is of the likeliest, -1 without any.
+    """
+    if classifier.output == "argmax":
+        mask = output
+    else:
+        shares = probabilities(output, classifier.output, classifier.multi_label)
+        mask = shares.argmax(-1)
+        if classifier.multi_label:
+            present = shares > 0.5
+            return np.where(present.any(-1), mask, -1), present.mean((0, 1))
+    return mask, np.bincount(mask.ravel()) / mask.size
 
 
-def coloured(mask, size):
+def coloured(mask, size, colors):
     """Returns a mask as a `PIL.Image` of a size, a colour for each class."""
-    steps = np.arange(256)
-    palette = np.stack([steps * 67 + 31, steps * 151 + 97, steps * 211 + 13], -1) % 256
-    picture = Image.fromarray(mask.astype("uint8"), "P")
-    picture.putpalette(palette.astype("uint8").ravel().tolist())
-    return picture.resize(size, Image.Resampling.NEAREST).convert("RGB")
+    palette = [list(bytes.fromhex(color[1:])) for color in colors]
+    white = [255] * 3  # What belongs to no class, -1, takes the last one.
+    picture = Image.fromarray(np.array([*palette, white], "uint8")[mask])
+    return picture.resize(size, Image.Resampling.NEAREST)
 
 
-def covered(classifier, mask):
+def covered(classifier, shares):
     """Returns a line for each class in a mask, the largest part first."""
-    labels, counts = np.unique(mask, return_counts=True)
-    parts = sorted(zip(-counts, labels, strict=True))
     return [
-        f"{-100 * count / mask.size:6.2f} %  {classifier.name(label)}"
-        for count, label in parts
+        f"{100 * shares[label]:6.2f} %  {classifier.name(label)}"
+        for label in np.argsort(-shares, kind="stable")
+        if shares[label]
     ]
 
 
 def load(path):
-    """Reads an image file, turned as the camera was held."""
+    """Reads an image file; a JPEG is turned as the camera was held."""
     with Image.open(path) as opened:
         opened.load()
-        return ImageOps.exif_transpose(opened)
+        # Of other kinds the files that take encoded images know no orientation.
+        is_jpeg = opened.format in ("JPEG", "MPO")
+        return ImageOps.exif_transpose(opened) if is_jpeg else opened
 
 
-def describe(classifier, image, path, count):
+def mask_files(images, folder):
+    """Returns where to write the mask of each image, in folders as the images lie."""
+    parents = [path.resolve().parent for path in images]
+    if folder.resolve() in parents:
+        raise ValueError(
+            "Expected another folder than the images', whose next training would take "
+            f"the masks for images. Received: --output={folder}"
+        )
+    common = os.path.commonpath(parents)
+    return [
+        folder / parent.relative_to(common) / f"{path.name}-mask.png"
+        for path, parent in zip(images, parents, strict=True)
+    ]
+
+
+def describe(classifier, image, target, count):
     """Returns what to print of an image; writes its mask, if there is one."""
     output = classifier(image)
     if not classifier.returns_masks:
         return likeliest(classifier, output, count)
-    mask = mask_of(output)
-    target = path.with_name(f"{path.name}-mask.png")
-    coloured(mask, image.size).save(target)
-    return [*covered(classifier, mask), f"in colours: {target}"]
+    mask, shares = read_masks(classifier, output)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    coloured(mask, image.size, classifier.colors).save(target)
+    return [*covered(classifier, shares), f"in colours: {target}"]
 
 
-def main(arguments=None):
-    """Runs the command; returns its exit code."""
+def read_flags(arguments):
+    """Returns the flags, the `Classifier` and where the masks of the images go."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", type=pathlib.Path, help="the .tflite file")
     parser.add_argument("images", type=pathlib.Path, nargs="+", help="image files")
     parser.add_argument("--top", type=int, default=5, help="number of classes")
+    parser.add_argument(
+        "--output",
+        type=pathlib.Path,
+        help="folder of a segmenter's masks; by default masks/ beside the .tflite file",
+    )
     flags = parser.parse_args(arguments)
     if not flags.model.is_file():
         parser.error(f"expected a .tflite file, but {flags.model} is no file")
     try:
-        classifier = Classifier(flags.model)
+        targets = mask_files(flags.images, flags.output or flags.model.parent / "masks")
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        return flags, Classifier(flags.model), targets
     except ValueError as error:
         parser.error(f"cannot use {flags.model}: {error}")
+
+
+def main(arguments=None):
+    """Runs the command; returns its exit code."""
+    flags, classifier, targets = read_flags(arguments)
     failed = 0
-    for path in flags.images:
+    for path, target in zip(flags.images, targets, strict=True):
         try:
             image = load(path)
         except (OSError, Image.DecompressionBombError) as error:
             failed += 1
             print(f"{path}: not an image that can be read ({error})", file=sys.stderr)
         else:
-            lines = describe(classifier, image, path, flags.top)
+            lines = describe(classifier, image, target, flags.top)
             print("\n  ".join([f"{path}:", *lines]))
     return 1 if failed else 0
 

@@ -14,6 +14,9 @@ is, export.json has the same numbers.
   one that takes normalised ones, as an int8 file that takes bytes:
     python -m examples.export_student --model=student.keras --images=photos
       --mean=123.7,116.3,103.5 --std=58.4,57.1,57.4 --quantize=int8 --input_dtype=uint8
+  a .keras file of several labels that an image may have at once:
+    python -m examples.export_student --model=student.keras --images=photos
+      --head=sigmoid
   files that return probabilities, and how long an image takes:
     python -m examples.export_student --model=runs/x --head=softmax --benchmark
 
@@ -31,12 +34,23 @@ from examples.results import aligned
 from keras_selfkd import export_onnx, export_saved_model, export_student
 from keras_selfkd.deployment import HEADS
 from keras_selfkd.files import write_json
-from keras_selfkd.litert import QUANTIZATIONS, predict_tflite
+from keras_selfkd.litert import (
+    CALIBRATED,
+    QUANTIZATIONS,
+    import_litert,
+    predict_tflite,
+)
 from keras_selfkd.onnx_files import check_onnx, predict_onnx
 from keras_selfkd.saved_model import predict_saved_model
 
 FORMATS = ("litert", "saved_model", "onnx")
 FLOAT32, SAVED_MODEL = "float32", "SavedModel"
+_OUTPUTS = {
+    "none": "logits",
+    "softmax": "probabilities",
+    "sigmoid": "a probability of each label",
+    "argmax": "classes",
+}
 _PRECISIONS = [name or FLOAT32 for name in QUANTIZATIONS]
 
 
@@ -63,6 +77,9 @@ _INPUT_DTYPE = flags.DEFINE_enum(
 )
 _HEAD = flags.DEFINE_enum(
     "head", "none", [head or "none" for head in HEADS], "What becomes of the logits."
+)
+_MULTI_LABEL = flags.DEFINE_bool(
+    "multi_label", False, "For a .keras file: its labels don't exclude each other."
 )
 _IMAGES = flags.DEFINE_string(
     "images", None, "For a .keras file: folder of images to calibrate and check with."
@@ -98,20 +115,47 @@ def check_flags():
             "Only int8 files take and return integers: add --quantize=int8. Received: "
             f"--input_dtype={_INPUT_DTYPE.value} for {','.join(_QUANTIZE.value)}"
         )
+    if "litert" in _FORMATS.value:
+        _check_calibration()
+        import_litert("interpreter")
     if "onnx" in _FORMATS.value:
         check_onnx()
+
+
+def _check_calibration():
+    """Refuses precisions that need images where there are none."""
+    calibrated = [name for name in _QUANTIZE.value if name in CALIBRATED]
+    is_alone = pathlib.Path(_MODEL.value).is_file() and _IMAGES.value is None
+    if calibrated and is_alone:
+        raise ValueError(
+            f"{calibrated[0]} files are calibrated on images like those of the "
+            "training: add --images=<folder>, or leave them out, as with "
+            f"--quantize=float32,float16. Received: --model={_MODEL.value} alone"
+        )
 
 
 def read():
     """Returns the `Trained` that the flags name."""
     path = pathlib.Path(_MODEL.value)
     if path.is_dir():
-        return trained.open_run(path, _TEST_IMAGES.value, sys.argv[1:])
+        source = trained.open_run(path, _TEST_IMAGES.value, sys.argv[1:])
+        _check_classes(source)
+        return source
     source = trained.open_file(path, _IMAGES.value, inputs.BAD_IMAGES.value)
     if _MEAN.value:
         preprocess = trained.normalization(_MEAN.value, _STD.value)
         source = source._replace(preprocess=preprocess)
     return source
+
+
+def _check_classes(run):
+    """Refuses a probability of each class where all add up to 1."""
+    alone = _MULTI_LABEL.value or _HEAD.value == "sigmoid"
+    if alone and run.student.output_shape[-1] > 1:
+        raise ValueError(
+            "A run's classes exclude each other: use --head=softmax. Received: "
+            f"--head={_HEAD.value}, --multi_label={_MULTI_LABEL.value}"
+        )
 
 
 def planned(folder):
@@ -128,10 +172,17 @@ def planned(folder):
     return files
 
 
+def _head():
+    return None if _HEAD.value == "none" else _HEAD.value
+
+
 def write(source, path, precision):
     """Writes one file; returns its `ExportReport`."""
-    head = None if _HEAD.value == "none" else _HEAD.value
-    settings = {"preprocess": source.preprocess, "head": head}
+    settings = {
+        "preprocess": source.preprocess,
+        "head": _head(),
+        "multi_label": _MULTI_LABEL.value,
+    }
     if path.suffix == ".tflite":
         return export_student(
             source.student,
@@ -178,7 +229,7 @@ def export(source, folder):
         report = write(source, path, precision)
         facts = {**report._asdict(), "path": path.name, "precision": precision}
         if source.test is not None:
-            facts["score"] = source.score(predict(path, source.test[0]))
+            facts["score"] = source.score(predict(path, source.test[0]), _head())
         measured[name] = facts
         write_json(folder / "export.json", measured)
     return measured
@@ -193,27 +244,6 @@ def time_files(folder, measured):
         for name, row in zip(names, taken, strict=True):
             key = f"milliseconds_{threads}_threads"
             measured[name][key] = np.percentile(row, (50, 95)).round(3).tolist()
-
-
-def table(measured, metric):
-    """Returns rows of strings, the header first."""
-    rows = [
-        ("", "size", "largest difference", "same decisions", metric, "ms, 1 thread")
-    ]
-    for name, facts in measured.items():
-        score = facts.get("score")
-        median, _ = facts.get("milliseconds_1_threads", (None, None))
-        rows.append(
-            (
-                name,
-                f"{facts['bytes']:,} bytes",
-                f"{facts['max_difference']:.2g}",
-                f"{100 * facts['agreement']:.1f} %",
-                "" if score is None else f"{100 * score:.2f} %",
-                "" if median is None else f"{median:.2f}",
-            )
-        )
-    return rows
 
 
 def main(argv):
@@ -231,13 +261,12 @@ def main(argv):
     if _BENCHMARK.value:
         time_files(folder, measured)
         write_json(folder / "export.json", measured)
-    rows = table(measured, source.metric)
-    outputs = {"none": "logits", "softmax": "probabilities", "argmax": "classes"}
+    rows = model_card.rows_of(measured, source.metric)
     model_card.write(
         folder / "model_card.md",
         source,
         rows,
-        outputs[_HEAD.value],
+        _OUTPUTS[_HEAD.value],
         _INPUT_DTYPE.value,
         _DATA_LICENSE.value,
     )

@@ -9,6 +9,8 @@ import tensorflow as tf
 from absl import logging
 from PIL import ExifTags, Image, JpegImagePlugin
 
+from keras_selfkd.orientation import decode_upright
+
 # What happens to files that are no images: `trust` goes by their names.
 POLICIES = ("refuse", "skip", "trust")
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
@@ -18,9 +20,10 @@ _LONG, _NAMED = 2000, 20
 def decode_file(path):
     """Reads an image file of any kind as uint8 `(height, width, 3)`.
 
-    Animations give their first picture, 16-bit and CMYK images 8-bit RGB.
+    Animations give their first picture, 16-bit and CMYK images 8-bit RGB, JPEGs are
+    turned as their EXIF data say: as files of the student that take encoded images do.
     """
-    return tf.io.decode_image(tf.io.read_file(path), 3, expand_animations=False)
+    return decode_upright(tf.io.read_file(path))
 
 
 def find_images(folders, bad_images="refuse"):

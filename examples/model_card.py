@@ -34,6 +34,27 @@ def write(path, source, rows, outputs, input_dtype=None, data_license=None):
         staged.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
+def rows_of(measured, metric):
+    """Returns rows of strings about exported files, the header first."""
+    rows = [
+        ("", "size", "largest difference", "same decisions", metric, "ms, 1 thread")
+    ]
+    for name, facts in measured.items():
+        score = facts.get("score")
+        median, _ = facts.get("milliseconds_1_threads", (None, None))
+        rows.append(
+            (
+                name,
+                f"{facts['bytes']:,} bytes",
+                f"{facts['max_difference']:.2g}",
+                f"{100 * facts['agreement']:.1f} %",
+                "" if score is None else f"{100 * score:.2f} %",
+                "" if median is None else f"{median:.2f}",
+            )
+        )
+    return rows
+
+
 def _title(source):
     on = f", trained on {source.result['dataset']}" if source.result else ""
     return f"# {source.student.name}{on}"

@@ -1,10 +1,15 @@
 """Scores of trained students, and the table that compares them."""
 
+import importlib.metadata
 import json
 import pathlib
+import platform
 
+import keras
 import numpy as np
+import tensorflow as tf
 
+import keras_selfkd
 from keras_selfkd.metrics import ExpectedCalibrationError, confidence_interval
 
 _COLUMNS = (
@@ -158,6 +163,20 @@ def at_chance(scores, trained, labels):
     ]
 
 
+def versions():
+    """Returns the versions of Python and of what results depend on, as a dict."""
+    found = importlib.metadata.distributions()
+    installed = {package.name: package.version for package in found}
+    others = ["numpy", "tensorflow-datasets", "keras-hub", "keras-cv", "ai-edge-litert"]
+    return {
+        "python": platform.python_version(),
+        "keras_selfkd": keras_selfkd.__version__,
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+        **{name: installed[name] for name in others if name in installed},
+    }
+
+
 def facts(data, student, run):
     """Returns what every result says about a run, as a dict.
 
@@ -174,6 +193,7 @@ def facts(data, student, run):
         "labels": list(data.label_names),
         "mean": data.mean.tolist(),
         "std": data.std.tolist(),
+        "versions": versions(),
     }
 
 

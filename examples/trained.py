@@ -45,11 +45,15 @@ class Trained(NamedTuple):
         """Name of what `score` returns."""
         return "accuracy" if self.void is None else "mean IoU"
 
-    def score(self, outputs):
+    def score(self, outputs, head=None):
         """Rates what a file says of the test images, in [0, 1]; `None` without any."""
         if self.test is None:
             return None
         _, truth = self.test
+        if outputs.dtype.kind == "f" and outputs.shape[-1] == 1:
+            # One logit, or its probability, decides between two classes.
+            threshold = np.full_like(outputs, 0.5 if head == "sigmoid" else 0.0)
+            outputs = np.concatenate([threshold, outputs], -1)
         if self.void is None:
             if outputs.dtype.kind in "iu":
                 return float(np.mean(outputs == truth))

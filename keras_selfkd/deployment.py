@@ -25,7 +25,7 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-HEADS = (None, "softmax", "argmax")
+HEADS = (None, "softmax", "argmax", "sigmoid")
 LOW_PRECISION = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 
 
@@ -39,10 +39,12 @@ def deployed_model(model_or_student, preprocess=None, head=None):
         preprocess: Layer or model that is applied to the input first. A layer gets
             what the student takes; a model says itself what it takes. Defaults to
             `None`.
-        head: What becomes of the logits: `"softmax"`, probabilities; `"argmax"`,
-            int32 classes; both at the size of the images where the student is a pixel
-            classifier, and of the two classes that a single logit stands for. Defaults
-            to `None`, the student's logits as they are.
+        head: What becomes of the logits: `"softmax"`, probabilities, and `"argmax"`,
+            int32 classes, both of the two classes that a single logit stands for;
+            `"sigmoid"`, a probability for each logit, alone: that of the second of two
+            classes, or that of each label where an image may have several. All are at
+            the size of the images where the student is a pixel classifier. Defaults to
+            `None`, the student's logits as they are.
 
     Returns:
         A functional float32 model with the weights of the student, which it shares
@@ -76,6 +78,8 @@ def _decided(logits, head, size):
     exact = {"dtype": "float32"}
     if len(logits.shape) == 4 and logits.shape[1:3] != size:
         logits = keras.layers.Resizing(*size, **exact)(logits)
+    if head == "sigmoid":
+        return keras.layers.Activation("sigmoid", **exact)(logits)
     if logits.shape[-1] == 1:  # The second of two logits, whose first is 0.
         logits = keras.layers.Concatenate(**exact)([0.0 * logits, logits])
     decide = keras.layers.Softmax if head == "softmax" else Argmax
@@ -117,9 +121,8 @@ def sample_images(model, data, limit, seed=0):
 
     Args:
         model: Model that takes the images.
-        data: Array of images, iterable of batches of images or of `(images, labels)`,
-            or `None` for images drawn evenly from [0, 1), from 0 to 255 if the model
-            takes integers.
+        data: As for `litert.image_batches`, or `None` for images drawn evenly from
+            [0, 1), from 0 to 255 if the model takes integers.
         limit: Largest number of images to return.
         seed: Seed of the random images. Defaults to 0.
 

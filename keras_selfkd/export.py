@@ -1,11 +1,11 @@
 """Ship the student: LiteRT, SavedModel and ONNX, checked before they are in place."""
 
+import functools
 import pathlib
 
-import numpy as np
-
 from keras_selfkd.deployment import deployed_model, input_signature, sample_images
-from keras_selfkd.export_report import ExportReport, compare
+from keras_selfkd.export_notes import notes
+from keras_selfkd.export_report import ExportReport, compare, decisions
 from keras_selfkd.files import whole, write_json
 from keras_selfkd.litert import (
     CALIBRATED,
@@ -46,6 +46,7 @@ def export_student(
     batch_size=1,
     head=None,
     normalization=None,
+    multi_label=False,
 ):
     """Writes the student as a LiteRT file that runs with built-in operators only.
 
@@ -53,7 +54,8 @@ def export_student(
     written beside `path`, run with the LiteRT interpreter, compared with Keras, and
     only then moved into place: an export that fails leaves nothing behind. A `.json`
     file of the same name says what a device needs to know: labels, normalization, what
-    the outputs are, and shape, dtype and quantization of the input.
+    the outputs are, the colours of masks, and shape, dtype and quantization of the
+    input.
 
     Args:
         model_or_student: A `SelfDistillationModel`, a Keras model with one input and
@@ -65,10 +67,11 @@ def export_student(
             accuracy by it, `"int16x8"` (weights int8, activations int16, slow).
             Defaults to `None`.
         representative_data: Images as the file will get them: an array `(images,
-            height, width, channels)` or an iterable of batches of images or `(images,
-            labels)`, such as a shuffled `tf.data.Dataset`. The first 256 calibrate
-            `"int8"` and `"int16x8"`, at least 8, the first 64 serve the check; without
-            them the check draws images in [0, 1). Defaults to `None`.
+            height, width, channels)`, an iterable of batches of images or `(images,
+            labels)`, such as a shuffled `tf.data.Dataset`, or a function that returns
+            one, such as TensorFlow Lite takes. The first 256 calibrate `"int8"` and
+            `"int16x8"`, at least 8, the first 64 serve the check; without them the
+            check draws images in [0, 1). Defaults to `None`.
         input_dtype: `"uint8"` or `"int8"` for an `"int8"` file that takes and returns
             integers, `round(value / scale) + zero_point` with the scales of its
             tensors, `None` for one that takes and returns floats. Defaults to `None`.
@@ -77,11 +80,16 @@ def export_student(
         labels: Names of the classes, for the `.json` file. Defaults to `None`.
         batch_size: Number of images of a call, `None` for any. Defaults to 1.
         head: What becomes of the logits: `"softmax"`, probabilities; `"argmax"`,
-            int32 classes; both at the size of the images where the student is a pixel
+            int32 classes; `"sigmoid"`, a probability for each logit alone, `(batch, 1)`
+            for a single one; all at the size of the images where the student is a pixel
             classifier. Defaults to `None`, the logits as they are.
         normalization: Pair of mean and standard deviation of each channel, in pixel
             values of 0 to 255, by which pixels are normalised before the file gets
             them. Defaults to `None`: it takes the pixels as they are.
+        multi_label: Whether several logits are labels that don't exclude each other, as
+            after training by `BinaryCrossentropy(from_logits=True)`: the check and the
+            `.json` file then take each alone. `head="sigmoid"` says so, too. Defaults
+            to `False`.
 
     Returns:
         An `ExportReport`.
@@ -104,15 +112,17 @@ def export_student(
     path = pathlib.Path(path)
     _check_arguments(path, quantize, representative_data, input_dtype)
     import_litert("interpreter")  # If it is missing, say so before a long conversion.
+    decide = _decide(head, multi_label)
     model = deployed_model(model_or_student, preprocess, head)
     signature = input_signature(model, batch_size)
-    about = _about(model, labels, head, normalization)
+    about = notes(model, labels, head, normalization, multi_label)
     samples = sample_images(model, representative_data, CALIBRATION_IMAGES)
     _check_calibration(quantize, samples)
     checked = samples[:CHECKED_IMAGES]
     with whole(path) as staged:
         write_tflite(model, staged, signature, quantize, samples, input_dtype)
-        measured = compare(model, checked, predict_tflite(staged, checked), quantize)
+        outputs = predict_tflite(staged, checked)
+        measured = compare(model, checked, outputs, decide, quantize)
         size, operators = staged.stat().st_size, count_operators(staged)
         about["input"] = describe_input(staged)
         # Never the new file beside what was said of an older one.
@@ -128,6 +138,7 @@ def export_onnx(
     preprocess=None,
     batch_size=None,
     head=None,
+    multi_label=False,
 ):
     """Writes the student as an ONNX file, and runs it with ONNX Runtime.
 
@@ -141,6 +152,7 @@ def export_onnx(
         preprocess: As for `export_student`. Defaults to `None`.
         batch_size: Number of images of a call, `None` for any. Defaults to `None`.
         head: As for `export_student`. Defaults to `None`.
+        multi_label: As for `export_student`. Defaults to `False`.
 
     Returns:
         An `ExportReport`.
@@ -154,12 +166,13 @@ def export_onnx(
     if path.suffix != ".onnx":
         raise ValueError(f"Expected `path` to end in .onnx. Received: path={path}")
     check_onnx()
+    decide = _decide(head, multi_label)
     model = deployed_model(model_or_student, preprocess, head)
     signature = input_signature(model, batch_size)
     samples = sample_images(model, representative_data, CHECKED_IMAGES)
     with whole(path) as staged:
         write_onnx(model, staged, signature)
-        measured = compare(model, samples, predict_onnx(staged, samples))
+        measured = compare(model, samples, predict_onnx(staged, samples), decide)
         size, operators = staged.stat().st_size, count_onnx_operators(staged)
     return ExportReport(str(path), size, operators, None, **measured)
 
@@ -172,6 +185,7 @@ def export_saved_model(
     head=None,
     encoded=False,
     representative_data=None,
+    multi_label=False,
 ):
     """Writes the student as a TensorFlow SavedModel whose `serve` takes images.
 
@@ -184,11 +198,12 @@ def export_saved_model(
         batch_size: Number of images of a call, `None` for any. Defaults to `None`.
         head: As for `export_student`. Defaults to `None`.
         encoded: Whether to add a signature `serve_encoded` that takes a vector of JPEG,
-            PNG, BMP or GIF files, as strings of bytes, and resizes what they hold to
-            the size of the input; a classifier gets the middle, as much as fits its
-            aspect ratio. For a model that takes pixel values of 0 to 255, in 1 or 3
-            channels. Defaults to `False`.
+            PNG, BMP or GIF files, as strings of bytes, turns JPEGs as their EXIF data
+            say, and resizes what they hold to the size of the input; a classifier gets
+            the middle, as much as fits its aspect ratio. For a model that takes pixel
+            values of 0 to 255, in 1 or 3 channels. Defaults to `False`.
         representative_data: As for `export_student`, for the check. Defaults to `None`.
+        multi_label: As for `export_student`. Defaults to `False`.
 
     Returns:
         An `ExportReport`.
@@ -203,6 +218,7 @@ def export_saved_model(
             "Expected `path` to be free or a SavedModel that may be replaced. "
             f"Received: path={path}"
         )
+    decide = _decide(head, multi_label)
     model = deployed_model(model_or_student, preprocess, head)
     signature = input_signature(model, batch_size)
     samples = sample_images(model, representative_data, CHECKED_IMAGES)
@@ -212,30 +228,24 @@ def export_saved_model(
         write_saved_model(model, staged, signature, encoded)
         size_of_calls = batch_size or CHECKED_IMAGES
         outputs = predict_saved_model(staged, samples, size_of_calls)
-        measured = compare(model, samples, outputs)
+        measured = compare(model, samples, outputs, decide)
         if encoded:
             pixels, files = random_files(model, batch_size or 2)
-            compare(model, pixels, predict_encoded(staged, files, size_of_calls))
+            outputs = predict_encoded(staged, files, size_of_calls)
+            compare(model, pixels, outputs, decide)
         size = sum(file.stat().st_size for file in staged.rglob("*") if file.is_file())
     return ExportReport(str(path), size, {}, None, **measured)
 
 
-def _about(model, labels, head, normalization):
-    """What is written beside a LiteRT file, for who runs it, all checked."""
-    channels = model.input_shape[-1]
-    _check_labels(labels, model, head)
-    pair = normalization or ([0.0] * channels, [1.0] * channels)
-    parts = [np.ravel(values).astype(float).tolist() for values in pair]
-    if list(map(len, parts)) != [channels] * 2 or not np.all(np.greater(parts[1], 0)):
+def _decide(head, multi_label):
+    """A function from outputs to what they decide."""
+    if multi_label and head not in (None, "sigmoid"):
         raise ValueError(
-            f"Expected `normalization` to be means and deviations of {channels} "
-            f"channels. Received: normalization={normalization}"
+            "Labels that don't exclude each other have no common probabilities and no "
+            'largest one: use `head="sigmoid"`. Received: multi_label=True, '
+            f"head={head!r}"
         )
-    return {
-        "labels": None if labels is None else [str(name) for name in labels],
-        "normalization": dict(zip(("mean", "std"), parts, strict=True)),
-        "output": head or "logits",
-    }
+    return functools.partial(decisions, head=head, multi_label=multi_label)
 
 
 def _check_arguments(path, quantize, representative_data, input_dtype):
@@ -269,14 +279,4 @@ def _check_calibration(quantize, samples):
             f"Expected at least {LEAST_IMAGES} images to calibrate, "
             "better a few hundred, from all classes. Received: representative_data of "
             f"{len(samples)} images"
-        )
-
-
-def _check_labels(labels, model, head):
-    logits = model.layers[-1].input if head == "argmax" else model.output
-    classes = max(logits.shape[-1], 2)  # One logit decides between two classes.
-    if labels is not None and len(labels) != classes:
-        raise ValueError(
-            f"Expected a label for each of the {classes} classes. "
-            f"Received: {len(labels)} labels"
         )

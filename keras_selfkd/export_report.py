@@ -19,8 +19,9 @@ class ExportReport(NamedTuple):
 
     `bytes` is the size of all that was written at `path`; `operators` counts the LiteRT
     or ONNX operators by name and is empty for a SavedModel. `agreement` is the share,
-    in [0, 1], of predictions that are the same. Where the file returns classes, the
-    differences are 0 or 1: same or another class.
+    in [0, 1], of decisions that are the same: of classes, or of each label of images
+    that may have several. Where the file returns classes, the differences are 0 or 1:
+    same or another class.
     """
 
     path: str
@@ -49,13 +50,14 @@ class ExportReport(NamedTuple):
         write_json(path, self._asdict())
 
 
-def compare(model, images, actual, quantize=None):
+def compare(model, images, actual, decide, quantize=None):
     """Measures outputs against Keras's, and refuses unusable ones.
 
     Args:
         model: Keras model that was exported.
         images: Array of images.
         actual: Array of the exported file's outputs for them.
+        decide: Function from outputs to what they decide, such as `decisions`.
         quantize: As for `export_student`. Defaults to `None`.
 
     Returns:
@@ -71,7 +73,7 @@ def compare(model, images, actual, quantize=None):
                 f"Outputs of {source} are NaN or infinite, so the file was not kept. "
                 f"Received: quantize={quantize!r}"
             )
-    agreement = float(np.mean(decisions(actual) == decisions(expected)))
+    agreement = float(np.mean(decide(actual) == decide(expected)))
     difference, found, allowed = _difference(actual, expected, quantize)
     if found > allowed:
         raise RuntimeError(
@@ -104,8 +106,27 @@ def _difference(actual, expected, quantize):
     return difference, difference.max(), allowed
 
 
-def decisions(outputs):
-    """The classes that outputs, logits or classes, stand for."""
+def decisions(outputs, head=None, multi_label=False):
+    """What outputs decide: a class, or of each label whether it is there.
+
+    Args:
+        outputs: Array of logits, probabilities or classes `(..., classes)`.
+        head: As for `export_student`. Defaults to `None`, logits.
+        multi_label: Whether several logits are labels that don't exclude each other.
+            Defaults to `False`.
+
+    Returns:
+        Integer array of classes without the last axis, or a boolean array of the shape
+        of the outputs.
+
+    Example:
+    >>> decisions(np.array([[-1.0, 2.0, 0.5]]), multi_label=True)
+    array([[False,  True,  True]])
+    """
     if outputs.dtype.kind in "iu":
         return outputs
-    return outputs.argmax(-1) if outputs.shape[-1] > 1 else outputs > 0
+    if head == "sigmoid":
+        return outputs > 0.5
+    if multi_label or outputs.shape[-1] == 1:
+        return outputs > 0
+    return outputs.argmax(-1)

@@ -124,7 +124,7 @@ def import_litert(module):
     except ImportError as error:
         raise ImportError(
             "LiteRT files are run with the package `ai_edge_litert`. Install it with "
-            "`pip install keras_selfkd[examples]`."
+            "`pip install keras_selfkd[litert]`."
         ) from error
 
 
@@ -133,18 +133,24 @@ def image_batches(data, shape):
 
     Args:
         data: Array of images, or an iterable of batches: images or `(images, ...)`,
-            where `{"image": images}` may stand for the images.
+            where `{"image": images}` may stand for the images; or a function that
+            returns one, such as a `representative_dataset` of TensorFlow Lite, whose
+            batches are `[images]` or `{"name of the input": images}`.
         shape: `(height, width, channels)` that each image must have.
 
     Raises:
         ValueError: If the images have another shape or hold anything but finite
             numbers, or if there are none.
     """
+    data = data() if callable(data) else data
+    if not hasattr(data, "__getitem__") and not hasattr(data, "__iter__"):
+        raise ValueError(
+            "Expected an array of images, an iterable of batches or a function that "
+            f"returns one. Received: {data!r}"
+        )
     empty = True
     for batch in [data] if hasattr(data, "ndim") else data:
-        while isinstance(batch, (tuple, list, dict)):
-            batch = batch["image"] if isinstance(batch, dict) else batch[0]
-        images = np.asarray(batch)
+        images = np.asarray(_images_of(batch))
         _check_images(images, shape)
         if len(images):
             empty = False
@@ -166,6 +172,22 @@ def in_batches(function, images, size):
     """Applies a function that takes exactly `size` images to any number of them."""
     outputs = [function(batch) for batch in whole_batches(images, size)]
     return np.concatenate(outputs)[: len(images)]
+
+
+def _images_of(batch):
+    """The images of a batch of any structure."""
+    while isinstance(batch, (tuple, list, dict)):
+        if not isinstance(batch, dict):
+            batch = batch[0]
+        elif len(batch) == 1:
+            (batch,) = batch.values()
+        elif "image" in batch:
+            batch = batch["image"]
+        else:
+            raise ValueError(
+                f"Expected images under the key 'image'. Received: keys {sorted(batch)}"
+            )
+    return batch
 
 
 def _check_images(images, shape):
@@ -207,10 +229,14 @@ def _converter_options(quantize, dtype, returns_classes):
 
 
 def with_batch_size(model, signature):
-    """The model on an input of the signature's shape; Keras 3.13 reads no signature."""
+    """The model on an input of the signature's shape; Keras 3.13 reads no signature.
+
+    It is called for inference: preprocessing layers, which are never given a mode when
+    a file is traced, would take training's, and hand it on to what follows.
+    """
     entry = signature[0]
     images = keras.Input(batch_shape=entry.shape, dtype=entry.dtype, name=entry.name)
-    return keras.Model(images, model(images), name=model.name)
+    return keras.Model(images, model(images, training=False), name=model.name)
 
 
 def _explain(operators, message):

@@ -79,6 +79,11 @@ def colored(mask, void=255):
     return np.where((np.asarray(mask) == void)[..., None], 1.0, picture)
 
 
+def mask_colors(classes):
+    """The colours of labels in `plot_masks`, such as `"#0072B2"`; few repeat."""
+    return [_COLORS[label % len(_COLORS)] for label in range(classes)]
+
+
 def _rgb(color):
     return [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
 
@@ -87,8 +92,8 @@ def _legend(figure, names):
     from matplotlib.patches import Patch
 
     patches = [
-        Patch(color=_COLORS[label % len(_COLORS)], label=name)
-        for label, name in enumerate(names)
+        Patch(color=color, label=name)
+        for color, name in zip(mask_colors(len(names)), names, strict=True)
     ]
     figure.legend(
         handles=patches,

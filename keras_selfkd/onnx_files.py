@@ -7,9 +7,18 @@ import logging
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_selfkd.deployment import all_layers
 from keras_selfkd.litert import image_batches, in_batches, with_batch_size
+
+# TensorFlow's operators that ONNX can say by others, in its own text format. Exact GELU
+# is written with Erfc, CELU with Expm1.
+_FUNCTIONS = (
+    "Erfc (x) => (y) {one = Constant<value_float=1.0>() z = Erf(x) y = Sub(one, z)}",
+    "Expm1 (x) => (y) {one = Constant<value_float=1.0>() z = Exp(x) y = Sub(z, one)}",
+    "Log1p (x) => (y) {one = Constant<value_float=1.0>() z = Add(x, one) y = Log(z)}",
+)
 
 
 def write_onnx(model, path, signature):
@@ -25,12 +34,29 @@ def write_onnx(model, path, signature):
     """
     # Where it cannot drop a transposition it logs a stack trace, and goes on.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
-    with constant_normalizations(model):
+    with constant_normalizations(model), inlined_functions():
         with_batch_size(model, signature).export(
             str(path), format="onnx", verbose=False, input_signature=signature
         )
     onnx = import_onnx("onnx")
-    graph = onnx.load(str(path)).graph
+    written = decomposed(onnx.load(str(path)))
+    onnx.save(written, str(path))
+    _check_graph(written.graph, onnx.defs)
+
+
+def decomposed(model):
+    """Returns an ONNX model with `_FUNCTIONS` put in the place of their operators."""
+    parser, inliner = (import_onnx(f"onnx.{name}") for name in ("parser", "inliner"))
+    version = next(entry.version for entry in model.opset_import if not entry.domain)
+    head = f'<domain: "", opset_import: ["": {version}]>'
+    model.functions.extend(
+        parser.parse_function(f"{head} {text}") for text in _FUNCTIONS
+    )
+    return inliner.inline_local_functions(model)
+
+
+def _check_graph(graph, known):
+    """Refuses inputs that are no images, and operators that ONNX hasn't."""
     if len(graph.input) != 1:
         names = [entry.name for entry in graph.input[1:]]
         raise ValueError(
@@ -39,11 +65,25 @@ def write_onnx(model, path, signature):
             f"Received: further inputs {names}"
         )
     for node in graph.node:
-        if not onnx.defs.has(node.op_type, node.domain):
+        if not known.has(node.op_type, node.domain):
             raise ValueError(
                 f"ONNX has no operator for {node.op_type} (in {node.name}). Replace "
                 "the layer that uses it, or keep it out of the exported model."
             )
+
+
+@contextlib.contextmanager
+def inlined_functions():
+    """Has TensorFlow trace functions in a function as if they were written there.
+
+    Keras compiles grouped convolutions on CPUs, as a call that ONNX has no name for.
+    """
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 @contextlib.contextmanager

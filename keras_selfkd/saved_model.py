@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_selfkd.litert import in_batches
+from keras_selfkd.orientation import decode_upright
 
 
 def write_saved_model(model, path, signature, encoded):
@@ -59,6 +60,8 @@ def decoded(files, model):
 def file_reader(shape, crop):
     """Builds a function from an encoded image of any kind to pixels of 0 to 255.
 
+    Photographs are turned as their EXIF data say, by `decode_upright`.
+
     Args:
         shape: `(height, width, channels)` of the result, of 1 or 3 channels.
         crop: Whether to cut off what sticks out of the aspect ratio.
@@ -72,10 +75,7 @@ def file_reader(shape, crop):
     )
 
     def read(file):
-        # BMP and GIF files are not decoded to one channel.
-        image = tf.io.decode_image(file, 3, expand_animations=False)
-        image = tf.cast(tf.ensure_shape(image, (None, None, 3)), "float32")
-        image = resize(image)
+        image = resize(tf.cast(decode_upright(file), "float32"))
         # Luminance as of ITU-R 601, whose weights add up to 1.
         grey = tf.tensordot(image, [[0.299], [0.587], [0.114]], axes=1)
         return grey if channels == 1 else image

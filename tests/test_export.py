@@ -110,6 +110,18 @@ def test_representative_data_may_be_a_dataset_with_labels(student, images, path)
     assert report.samples == 64
 
 
+def test_representative_data_may_be_as_tensorflow_lite_wants_it(student, images, path):
+    def representative_dataset():
+        for image in images:
+            yield [image[None]]
+
+    report = export_student(student, path, "int8", representative_dataset)
+    assert report.samples == 40
+    outputs = predict_tflite(path, representative_dataset)
+    expected = student.predict(images, verbose=0)
+    np.testing.assert_allclose(outputs, expected, atol=0.02)
+
+
 def test_a_pixel_student_agrees_pixel_by_pixel(path):
     layers = [keras.Input((8, 10, 3)), keras.layers.Conv2D(4, 3, padding="same")]
     report = export_student(keras.Sequential(layers), path)
@@ -128,7 +140,7 @@ def test_one_logit_decides_by_its_sign(student, path):
 
 
 @pytest.mark.parametrize("quantize", [None, "int8"])
-@pytest.mark.parametrize("head", ["softmax", "argmax"])
+@pytest.mark.parametrize("head", ["softmax", "argmax", "sigmoid"])
 def test_the_head_is_part_of_the_file(student, images, path, quantize, head):
     dtype = "uint8" if quantize else None
     export_student(student, path, quantize, images, dtype, head=head)
@@ -138,8 +150,10 @@ def test_the_head_is_part_of_the_file(student, images, path, quantize, head):
         assert outputs.dtype == "int32"
         assert np.mean(outputs == logits.argmax(-1)) >= (0.9 if quantize else 1.0)
     else:
-        expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        expected = getattr(keras.activations, head)(logits)
         np.testing.assert_allclose(outputs, expected, atol=0.01 if quantize else 1e-6)
+    about = json.loads(path.with_suffix(".json").read_text())
+    assert (about["output"], about["multi_label"]) == (head, head == "sigmoid")
 
 
 @pytest.mark.parametrize("head", ["softmax", "argmax"])
@@ -200,7 +214,7 @@ def test_a_head_enlarges_masks_to_the_images(path):
     )
 
 
-@pytest.mark.parametrize("head", ["softmax", "argmax"])
+@pytest.mark.parametrize("head", ["softmax", "argmax", "sigmoid"])
 def test_the_head_of_one_logit_knows_two_classes(student, images, path, head):
     logit = keras.layers.Dense(1, name="logit")(student.output)
     binary = keras.Model(student.inputs, logit)
@@ -211,7 +225,46 @@ def test_the_head_of_one_logit_knows_two_classes(student, images, path, head):
         np.testing.assert_array_equal(outputs, z > 0)
     else:
         yes = 1 / (1 + np.exp(-z))
-        np.testing.assert_allclose(outputs, np.stack([1 - yes, yes], -1), atol=1e-5)
+        expected = np.stack([1 - yes, yes], -1)[:, head == "sigmoid" :]
+        np.testing.assert_allclose(outputs, expected, atol=1e-5)
+    assert not json.loads(path.with_suffix(".json").read_text())["multi_label"]
+
+
+@pytest.mark.parametrize("head", [None, "sigmoid"])
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_labels_that_do_not_exclude_each_other_are_decided_each_alone(
+    student, images, path, monkeypatch, head, multi_label
+):
+    def shy_label_gone(path, images):
+        outputs = predict_tflite(path, images)
+        outputs[:, 1] -= 3.9 if head is None else 0.49
+        return outputs
+
+    # The first label is always there, and likelier than the second, which is, too.
+    logits = keras.layers.Dense(2, kernel_initializer="zeros", name="labels")
+    labels = keras.Model(student.inputs, logits(student.output))
+    logits.bias.assign([9.0, 3.8 if head is None else 0.01])
+    monkeypatch.setattr(export, "predict_tflite", shy_label_gone)
+    exports = {"head": head, "multi_label": multi_label, "quantize": "dynamic"}
+    if head is None and not multi_label:
+        assert export_student(labels, path, **exports).agreement == 1.0
+    else:
+        with pytest.warns(UserWarning, match=r"decides as Keras does on 50.0% of 64"):
+            assert export_student(labels, path, **exports).agreement == 0.5
+    about = json.loads(path.with_suffix(".json").read_text())
+    assert about["multi_label"] == (multi_label or head == "sigmoid")
+
+
+def test_a_mask_of_one_logit_is_a_probability_of_each_pixel(path):
+    student = keras.Sequential([keras.Input((9, 12, 3)), keras.layers.Conv2D(1, 3, 3)])
+    images = np.random.default_rng(0).random((3, 9, 12, 3), "float32")
+    export_student(student, path, head="sigmoid", labels=["ground", "road"])
+    logits = tf.image.resize(student(images), (9, 12)).numpy()
+    outputs = predict_tflite(path, images)
+    np.testing.assert_allclose(outputs, 1 / (1 + np.exp(-logits)), atol=1e-5)
+    about = json.loads(path.with_suffix(".json").read_text())
+    # The colours of plot_masks: Okabe and Ito's blue and vermilion.
+    assert about["colors"] == ["#0072B2", "#D55E00"]
 
 
 def test_error_floats_for_a_model_that_takes_bytes(path, images):
@@ -265,6 +318,8 @@ def test_takes_a_keras_file_and_writes_labels_beside(student, tmp_path, images):
         "labels": ["a", "b", "c", "d", "e"],
         "normalization": {"mean": [0.0], "std": [1.0]},
         "output": "logits",
+        "multi_label": False,
+        "colors": None,
         "input": {
             "shape": [1, *SHAPE],
             "dtype": "float32",
@@ -322,7 +377,8 @@ def test_a_student_trained_on_several_replicas_runs_on_one(two_replicas, images,
             },
             "at least 8 images.*representative_data of 1 images",
         ),
-        ({"head": "sigmoid"}, "'softmax', 'argmax'.*sigmoid"),
+        ({"head": "tanh"}, "'softmax', 'argmax', 'sigmoid'.*tanh"),
+        ({"head": "softmax", "multi_label": True}, 'use `head="sigmoid"`'),
         ({"head": "argmax", "labels": ["a"]}, "each of the 5 classes"),
         ({"normalization": ([0.0, 0.0], [1.0, 1.0])}, "deviations of 1 channels"),
         ({"normalization": ([0.0], [0.0])}, "means and deviations"),
@@ -341,7 +397,7 @@ def test_refuses_before_it_converts(student, tmp_path, monkeypatch, arguments, m
 def test_a_missing_interpreter_is_noticed_first(student, path, monkeypatch):
     monkeypatch.setattr(export, "write_tflite", None)
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(ImportError, match=r"pip install keras_selfkd\[examples\]"):
+    with pytest.raises(ImportError, match=r"pip install keras_selfkd\[litert\]"):
         export_student(student, path)
 
 

@@ -92,7 +92,7 @@ def test_other_failures_of_the_converter_pass_through(model, tmp_path):
 
 def test_a_missing_interpreter_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(ImportError, match=r"pip install keras_selfkd\[examples\]"):
+    with pytest.raises(ImportError, match=r"pip install keras_selfkd\[litert\]"):
         predict_tflite("model.tflite", np.zeros((1, *SHAPE)))
 
 
@@ -107,8 +107,14 @@ def test_a_missing_interpreter_says_how_to_install_it(monkeypatch):
         [[np.ones((6, *SHAPE))]],
         ((np.ones((3, *SHAPE), "uint8"), None) for _ in range(2)),
         tf.data.Dataset.from_tensors((tf.ones((6, *SHAPE)), tf.zeros(6))),
+        lambda: ([np.ones((2, *SHAPE))] for _ in range(3)),
+        lambda: ({"input": np.ones((1, *SHAPE))} for _ in range(6)),
+        lambda: np.ones((6, *SHAPE)),
     ],
-    ids=["array", "tensor", "list", "labels", "dict", "lists", "iterator", "dataset"],
+    ids=[
+        *["array", "tensor", "list", "labels", "dict", "lists", "iterator", "dataset"],
+        *["function", "function of named inputs", "function of an array"],
+    ],
 )
 def test_reads_images_from(data):
     batches = list(image_batches(data, SHAPE))
@@ -126,8 +132,14 @@ def test_reads_images_from(data):
         (np.ones((2, *SHAPE), "bool"), "dtype=bool"),
         (np.ones((0, *SHAPE)), "at least one image"),
         (iter([]), "at least one image"),
+        (lambda: iter([]), "at least one image"),
+        (3, "or a function that returns one. Received: 3"),
+        ([{"a": 1, "b": 2}], r"under the key 'image'. Received: keys \['a', 'b'\]"),
     ],
-    ids=["shape", "rank", "nan", "text", "bool", "no images", "no batches"],
+    ids=[
+        *["shape", "rank", "nan", "text", "bool", "no images", "no batches"],
+        *["function of nothing", "number", "keys"],
+    ],
 )
 def test_refuses_images(data, message):
     with pytest.raises(ValueError, match=message):

@@ -35,7 +35,7 @@ def test_writes_a_file_that_computes_what_keras_does(
     assert [file.name for file in tmp_path.iterdir()] == ["student.onnx"]
 
 
-@pytest.mark.parametrize("head", ["softmax", "argmax"])
+@pytest.mark.parametrize("head", ["softmax", "argmax", "sigmoid"])
 def test_preprocessing_and_head_are_part_of_the_file(student, images, tmp_path, head):
     path, rescale = tmp_path / "student.onnx", keras.layers.Rescaling(1 / 255)
     export_onnx(student, path, preprocess=rescale, head=head)
@@ -44,7 +44,7 @@ def test_preprocessing_and_head_are_part_of_the_file(student, images, tmp_path, 
     if head == "argmax":
         np.testing.assert_array_equal(outputs, logits.argmax(-1))
     else:
-        expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        expected = getattr(keras.activations, head)(logits)
         np.testing.assert_allclose(outputs, expected, atol=1e-5)
 
 
@@ -131,6 +131,50 @@ def test_error_operator_that_onnx_has_not(tmp_path):
     with pytest.raises(ValueError, match=r"no operator for Igamma \(in .*odd"):
         export_onnx(student, tmp_path / "student.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("where", ["student", "preprocess"])
+def test_layers_of_preprocessing_do_not_train(tmp_path, images, where):
+    # Both draw or default to training's mode, and hand it on to the normalization.
+    random = [keras.layers.RandomFlip(), keras.layers.Resizing(*SHAPE[:2])]
+    normalize = keras.layers.BatchNormalization(moving_variance_initializer="zeros")
+    layers = [normalize, keras.layers.Flatten(), keras.layers.Dense(2)]
+    if where == "student":
+        layers, random = [*random, *layers], []
+    student = keras.Sequential([keras.Input(SHAPE), *layers])
+    preprocess = keras.Sequential(random) if random else None
+    export_onnx(student, tmp_path / "m.onnx", images, preprocess)
+    expected = student(images, training=False)
+    outputs = predict_onnx(tmp_path / "m.onnx", images)
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
+
+
+def test_operators_that_onnx_says_by_others(tmp_path):
+    inputs = keras.Input((1, 200, 1))
+    x = keras.ops.concatenate(
+        [
+            keras.activations.gelu(inputs),  # With TensorFlow's Erfc,
+            keras.activations.celu(inputs),  # Expm1
+            keras.ops.log1p(keras.ops.abs(inputs)),  # and Log1p.
+        ],
+        axis=-1,
+    )
+    student = keras.Model(inputs, x)
+    values = np.linspace(-6, 6, 200, dtype="float32").reshape(1, 1, 200, 1)
+    report = export_onnx(student, tmp_path / "m.onnx", values)
+    assert {"Erf", "Exp", "Log"} <= {*report.operators}
+    outputs = predict_onnx(tmp_path / "m.onnx", values)
+    np.testing.assert_allclose(outputs, student(values), atol=2e-6)
+
+
+def test_grouped_convolutions(tmp_path):
+    # Keras compiles them on CPUs, which ONNX knows nothing of.
+    inputs = keras.Input((5, 7, 4))
+    student = keras.Model(inputs, keras.layers.Conv2D(4, 3, groups=2)(inputs))
+    report = export_onnx(student, tmp_path / "m.onnx")
+    assert report.max_difference < 1e-5
+    assert report.operators["Conv"] == 1
+    assert not tf.config.functions_run_eagerly()
 
 
 def test_error_path_of_another_kind(student, tmp_path):

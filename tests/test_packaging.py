@@ -24,6 +24,10 @@ def run(*command, **options):
 
 @pytest.fixture
 def setup_arguments(tmp_path):
+    return arguments_of_setup(tmp_path)
+
+
+def arguments_of_setup(tmp_path):
     """What setup.py hands to setuptools beside a package that cannot be imported."""
     shutil.copy(ROOT / "setup.py", tmp_path)
     package = tmp_path / "keras_selfkd"
@@ -96,6 +100,43 @@ def test_every_requirement_states_a_minimum(setup_arguments):
     extras = setup_arguments["extras_require"]
     for requirements in [setup_arguments["install_requires"], *extras.values()]:
         assert all(">=" in requirement for requirement in requirements)
+
+
+def test_exports_need_litert_alone_and_runners_all_formats(setup_arguments):
+    extras = setup_arguments["extras_require"]
+    assert names(extras["litert"]) == {"ai-edge-litert"}
+    assert {*extras["litert"], *extras["onnx"], *extras["plots"]} < {*extras["runners"]}
+    assert extras["examples"] == extras["runners"]
+
+
+def test_every_extra_that_a_message_names_exists(setup_arguments):
+    named = {
+        extra
+        for path in python_files()
+        if path.is_relative_to(ROOT / "keras_selfkd")
+        for extra in re.findall(r"keras_selfkd\[([\w-]+)\]", path.read_text("utf-8"))
+    }
+    assert "litert" in named
+    assert named <= {*setup_arguments["extras_require"]}
+
+
+README = """Text.
+
+![A picture,
+of two lines](benchmarks/a.png)
+
+[`a`](benchmarks/a.md), [b](b.md) and [c](https://c.example), [d](
+https://d.example); a list [1] (of one).
+"""
+
+
+def test_the_long_description_links_to_nothing_beside_it(tmp_path):
+    (tmp_path / "README.md").write_text(README)
+    arguments = arguments_of_setup(tmp_path)
+    assert arguments["long_description"] == (
+        "Text.\n\n`a`, b and [c](https://c.example), [d](\n"
+        "https://d.example); a list [1] (of one).\n"
+    )
 
 
 def test_dev_holds_all_other_extras(setup_arguments):

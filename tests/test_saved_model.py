@@ -96,6 +96,22 @@ def test_encoded_images_are_served(student, tmp_path, batch_size):
     np.testing.assert_allclose(outputs, expected, atol=0.05)
 
 
+def test_encoded_photographs_are_turned_as_the_camera_was_held(tmp_path):
+    layers = [keras.Input((4, 6, 1)), keras.layers.Conv2D(1, 1, use_bias=False)]
+    itself = keras.Sequential(layers)
+    itself.set_weights([np.ones((1, 1, 1, 1))])
+    export_saved_model(itself, tmp_path / "m", encoded=True)
+    tags = Image.Exif()
+    tags[0x0112] = 6  # The sensor's left is the top.
+    stored = np.zeros((6, 4), "uint8")
+    stored[:, :2] = 200
+    Image.fromarray(stored).save(tmp_path / "photo.jpg", exif=tags, quality=100)
+    served = tf.saved_model.load(tmp_path / "m").signatures["serve_encoded"]
+    (pixels,) = served(tf.constant([(tmp_path / "photo.jpg").read_bytes()])).values()
+    np.testing.assert_allclose(pixels[0, :2], 200.0, atol=10)
+    np.testing.assert_allclose(pixels[0, 2:], 0.0, atol=10)
+
+
 def test_encoded_colours_become_the_bytes_that_a_model_takes(tmp_path):
     inputs = keras.Input((4, 6, 3), dtype="uint8")
     x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))

@@ -6,7 +6,9 @@ import pytest
 from PIL import Image
 
 from examples import classify_image
+from examples.image_files import decode_file
 from keras_selfkd import export_student
+from keras_selfkd.mask_plots import colored
 
 LABELS = ["left", "right", "top"]
 
@@ -109,18 +111,132 @@ def test_one_logit_is_two_classes(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[1].split()[-1] == "dark"
 
 
-@pytest.mark.parametrize("head", [None, "softmax", "argmax"])
-def test_writes_a_mask_as_large_as_the_picture(tmp_path, capsys, head):
-    file, path = tmp_path / "student.tflite", picture(tmp_path / "photo.png", factor=3)
-    export_student(segmenter(), file, labels=["dark", "bright"], head=head)
+def multi_label(bias):
+    """Labels of the left and right half, none of which excludes the other."""
+    images, logits = keras.Input((4, 6, 1)), keras.layers.Dense(3, name="labels")
+    model = keras.Model(images, logits(classifier()(images)))
+    logits.set_weights([np.eye(3), np.array(bias)])
+    return model
+
+
+@pytest.mark.parametrize("head", [None, "sigmoid"])
+@pytest.mark.parametrize("dtype", [None, "uint8"])
+def test_labels_that_do_not_exclude_each_other_are_told_each_alone(
+    tmp_path, capsys, head, dtype
+):
+    # Of the picture these make the logits -1, 2 and 1.
+    model, file = multi_label([-1.0, 2 - 37.5, 1 - 18.75]), tmp_path / "s.tflite"
+    options = {"labels": LABELS, "head": head, "multi_label": True}
+    export_student(model, file, dtype and "int8", bright(), dtype, **options)
+    path = picture(tmp_path / "photo.png", factor=1)
+    classify_image.main([str(file), str(path)])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[2:] for row in rows] == [
+        ["yes", "right"],
+        ["yes", "top"],
+        ["no", "left"],
+    ]
+    expected = 100 / (1 + np.exp(-np.array([2.0, 1.0, -1.0])))
+    found = [float(row[0]) for row in rows]
+    np.testing.assert_allclose(found, expected, atol=6 if dtype else 0.01)
+
+
+@pytest.mark.parametrize("head", [None, "softmax", "sigmoid"])
+def test_the_probability_of_one_logit_is_that_of_the_second_class(
+    tmp_path, capsys, head
+):
+    student = keras.Sequential([keras.Input((4, 6, 1)), keras.layers.Flatten()])
+    student.add(keras.layers.Dense(1, kernel_initializer="zeros"))
+    student.layers[-1].bias.assign([np.log(4.0)])
+    file = tmp_path / "s.tflite"
+    export_student(student, file, labels=["no", "yes"], head=head)
+    classify_image.main([str(file), str(picture(tmp_path / "photo.png"))])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert rows == [["80.00", "%", "yes"], ["20.00", "%", "no"]]
+
+
+def mask_student(classes):
+    """Pixels that are bright are of class 1; of one logit, or two."""
+    if classes == 2:
+        return segmenter()
+    convolution = keras.layers.Conv2D(1, 1)
+    model = keras.Sequential([keras.Input((4, 6, 1)), convolution])
+    convolution.set_weights([np.ones((1, 1, 1, 1)), np.array([-100.0])])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("classes", "head"),
+    [
+        *[(2, None), (2, "softmax"), (2, "argmax")],
+        *[(1, None), (1, "softmax"), (1, "argmax"), (1, "sigmoid")],
+    ],
+)
+def test_writes_a_mask_as_large_as_the_picture(tmp_path, capsys, classes, head):
+    photos, device = tmp_path / "photos", tmp_path / "device"
+    photos.mkdir()
+    file, path = device / "student.tflite", picture(photos / "photo.png", factor=3)
+    export_student(mask_student(classes), file, labels=["dark", "bright"], head=head)
     assert classify_image.main([str(file), str(path)]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [line[-1] for line in lines[1:3]] == ["dark", "bright"]
-    mask = np.array(Image.open(tmp_path / "photo.png-mask.png"))
+    assert [float(line[0]) for line in lines[1:3]] == pytest.approx([50, 50], abs=6)
+    mask = np.array(Image.open(device / "masks" / "photo.png-mask.png"))
     assert mask.shape == (12, 18, 3)
-    assert np.all(mask[:, :8] == mask[0, 0])
-    assert np.all(mask[:, 10:] == mask[0, -1])
-    assert np.any(mask[0, 0] != mask[0, -1])
+    # As plot_masks draws the two classes in the pictures of a run.
+    expected = np.round(255 * colored(np.array([[0, 1]])))[0]
+    np.testing.assert_array_equal(mask[:, :8], np.broadcast_to(expected[0], (12, 8, 3)))
+    np.testing.assert_array_equal(
+        mask[:, 10:], np.broadcast_to(expected[1], (12, 8, 3))
+    )
+    assert [entry.name for entry in photos.iterdir()] == ["photo.png"]
+
+
+def test_a_pixel_may_have_several_labels_or_none(tmp_path, capsys):
+    convolution = keras.layers.Conv2D(2, 1)
+    student = keras.Sequential([keras.Input((4, 6, 1)), convolution])
+    # The first label needs some light, the second, which wins then, a lot.
+    weights = np.array([0.01, 0.03]).reshape(1, 1, 1, 2)
+    convolution.set_weights([weights, np.array([-0.5, -3.0])])
+    file, path = tmp_path / "device" / "s.tflite", tmp_path / "photo.png"
+    export_student(student, file, labels=["dim", "lit"], multi_label=True)
+    pixels = np.repeat(np.array([[0, 90, 200]], "uint8"), 2, axis=1).repeat(4, axis=0)
+    Image.fromarray(pixels).save(path)
+    classify_image.main([str(file), str(path), "--output", str(tmp_path / "drawn")])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:3]]
+    assert rows == [["66.67", "%", "dim"], ["33.33", "%", "lit"]]
+    mask = np.array(Image.open(tmp_path / "drawn" / "photo.png-mask.png"))
+    colours = np.round(255 * colored(np.array([[255, 0, 1]])))[0]  # The first is white.
+    np.testing.assert_array_equal(mask[0, [0, 2, 4]], colours)
+
+
+def test_masks_of_several_folders_lie_as_the_images_do(tmp_path):
+    names = ["a/1.png", "b/1.png", "b/c/1.png"]
+    files = [tmp_path / name for name in names]
+    targets = classify_image.mask_files(files, tmp_path / "masks")
+    expected = [tmp_path / "masks" / f"{name}-mask.png" for name in names]
+    assert targets == expected
+
+
+def test_error_masks_beside_the_images(tmp_path, capsys):
+    export_student(segmenter(), tmp_path / "s.tflite")
+    path = picture(tmp_path / "photo.png")
+    with pytest.raises(SystemExit):
+        classify_image.main(
+            [str(tmp_path / "s.tflite"), str(path), f"--output={tmp_path}"]
+        )
+    assert "Expected another folder than the images'" in capsys.readouterr().err
+
+
+def test_photographs_are_turned_as_in_training(tmp_path):
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    for name in ("photo.jpg", "photo.png"):
+        Image.new("L", (16, 8)).save(tmp_path / name, exif=tags)
+        size = classify_image.load(tmp_path / name).size
+        trained = decode_file(str(tmp_path / name)).shape
+        assert (*size[::-1], 3) == trained
+    assert trained == (8, 16, 3)  # A PNG file is no photograph.
 
 
 def test_files_that_are_no_images_are_named_and_the_rest_goes_on(tmp_path, capsys):

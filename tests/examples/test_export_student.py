@@ -175,7 +175,10 @@ def test_a_file_is_calibrated_on_a_folder_of_images(tmp_path, options):
         (["--model=run/student.keras", "--mean=1"], "--mean and --std, or neither"),
         (["--model=run", "--mean=1", "--std=1"], "of its own. Received: --mean"),
         (["--model=run", "--quantize=dynamic", "--input_dtype=int8"], "add --quantize"),
-        (["--model=run/student.keras", "--quantize=int8"], "pass some of the training"),
+        (["--model=run/student.keras"], "int8 files are calibrated on.*add --images"),
+        (["--model=run/student.keras", "--quantize=int16x8"], "int16x8 files are"),
+        (["--model=run", "--head=sigmoid"], "run's classes exclude each other"),
+        (["--model=run", "--multi_label"], "run's classes exclude each other"),
         (["--model=run/student.keras", "--images=run"], "Expected images only"),
     ],
 )
@@ -221,10 +224,49 @@ def test_the_student_of_a_training_model_is_exported(tmp_path):
     np.testing.assert_allclose(outputs, student(images), atol=1e-5)
 
 
-def test_error_missing_onnx_is_said_first(tmp_path, monkeypatch):
+def test_labels_of_a_file_that_do_not_exclude_each_other(tmp_path):
+    run, student = finished_run(tmp_path / "run")
+    options = ["--formats=litert", "--quantize=float32", "--head=sigmoid"]
+    export(f"--model={run / 'student.keras'}", *options)
+    path = run / "export" / "student-float32.tflite"
+    images = np.random.default_rng(0).random((3, 32, 32, 1), "float32")
+    expected = keras.activations.sigmoid(student(images))
+    np.testing.assert_allclose(predict_tflite(path, images), expected, atol=1e-5)
+    assert json.loads(path.with_suffix(".json").read_text())["multi_label"]
+    card = (run / "export" / "model_card.md").read_text()
+    assert "return a probability of each label" in card
+
+
+@pytest.mark.parametrize(
+    ("head", "outputs"),
+    [
+        (None, [[-1.0], [0.2], [3.0]]),
+        ("softmax", [[0.7, 0.3], [0.45, 0.55], [0.05, 0.95]]),
+        ("sigmoid", [[0.3], [0.55], [0.95]]),
+        ("argmax", [0, 1, 1]),
+    ],
+)
+def test_one_logit_is_rated_as_two_classes(head, outputs):
+    truth, outputs = np.array([0, 1, 0]), np.array(outputs)
+    classes = trained.Trained(None, labels=["no", "yes"], test=(None, truth))
+    assert classes.score(outputs, head) == pytest.approx(2 / 3)
+    pixels = classes._replace(test=(None, truth[:, None, None]), void=255)
+    # Of three pixels the first class has one of two, the second one of two.
+    score = pixels.score(outputs.reshape(3, 1, 1, *outputs.shape[1:]), head)
+    assert score == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("tf2onnx", r"pip install keras_selfkd\[onnx\]"),
+        ("ai_edge_litert.interpreter", r"pip install keras_selfkd\[litert\]"),
+    ],
+)
+def test_error_missing_package_is_said_first(tmp_path, monkeypatch, module, message):
     run, _ = finished_run(tmp_path / "run")
-    monkeypatch.setitem(sys.modules, "tf2onnx", None)
-    with pytest.raises(SystemExit, match=r"pip install keras_selfkd\[onnx\]"):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SystemExit, match=message):
         export(f"--model={run}")
     assert not (run / "export").exists()
 
@@ -233,6 +275,15 @@ def test_error_missing_onnx_is_said_first(tmp_path, monkeypatch):
 def test_flags_out_of_range_are_refused_by_name(flag):
     with flagsaver.flagsaver(), pytest.raises(flags.Error, match="Expected some of"):
         flags.FLAGS(["export_student", flag])
+
+
+def test_a_runner_starts_by_its_path_from_anywhere(tmp_path):
+    # The folder `examples` that tf2onnx installs is not taken for this one.
+    runner = ROOT / "examples" / "export_student.py"
+    done = subprocess.run(
+        [sys.executable, runner], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stderr.splitlines()[-1].startswith("export_student: Expected --model=")
 
 
 @pytest.mark.slow
@@ -269,5 +320,5 @@ def test_files_run_where_there_is_no_tensorflow(tmp_path):
         assert done.returncode == 0, done.stderr
         assert "digit.png:" in done.stdout
         assert "%  " in done.stdout
-    with Image.open(tmp_path / "digit.png-mask.png") as mask:
+    with Image.open(masks / "export" / "masks" / "digit.png-mask.png") as mask:
         assert mask.size == (48, 64)

@@ -52,6 +52,18 @@ def test_odd_images_are_read_as_8_bit_colours(tmp_path):
         assert np.all(np.abs(image.astype(int) - 100) < 5), file
 
 
+def test_photographs_are_turned_as_the_camera_was_held(tmp_path):
+    tags = Image.Exif()
+    tags[0x0112] = 6  # The sensor's left is the top.
+    stored = GREY.copy()
+    stored[:, :4] = 200
+    Image.fromarray(stored).save(tmp_path / "photo.jpg", exif=tags, quality=95)
+    image = decode_file(str(tmp_path / "photo.jpg")).numpy()
+    assert image.shape == (8, 6, 3)
+    np.testing.assert_allclose(image[:4], 200.0, atol=8)
+    np.testing.assert_allclose(image[4:], 100.0, atol=8)
+
+
 def test_bad_files_are_left_out_and_named(tmp_path, caplog):
     write_odd_images(tmp_path)
     write_bad_files(tmp_path)

@@ -1,5 +1,8 @@
 import json
+import platform
+import types
 
+import keras
 import numpy as np
 import pytest
 
@@ -7,6 +10,17 @@ from examples import results
 from keras_selfkd.files import write_json
 
 LOGITS = np.log(np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]]))
+
+
+def test_a_result_says_the_versions_that_it_was_made_with():
+    data = types.SimpleNamespace(
+        name="a", examples={}, label_names=[], mean=np.zeros(1), std=np.ones(1)
+    )
+    facts = results.facts(data, "student", types.SimpleNamespace(note=""))
+    versions = json.loads(json.dumps(facts))["versions"]
+    assert versions["python"] == platform.python_version()
+    assert versions["keras"] == keras.__version__
+    assert {"keras_selfkd", "tensorflow", "numpy", "ai-edge-litert"} <= {*versions}
 
 
 def scores(**others):
