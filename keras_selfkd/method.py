@@ -59,12 +59,15 @@ class Method(keras.layers.Layer):
         minimum_taps: Number of taps the method needs; 0 for methods on logits.
         compares_views: Whether it compares what the student says of several versions
             of an image, so that the student must not change images at random.
+        multi_label: Whether each logit is a yes or no of its own. The model sets it by
+            the compiled loss; soft labels depend on it.
         warmup_epochs: Epochs in which the learning rate should rise from 0, where a
             recipe does not say; the recipe of plain training beside it gets the same.
     """
 
     minimum_taps = 0
     compares_views = False
+    multi_label = False
     warmup_epochs = 0
 
     def __init__(self, mixing=None, **kwargs):

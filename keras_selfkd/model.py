@@ -197,7 +197,13 @@ class SelfDistillationModel(distribution.ReplicatedModel):
             parts = [*terms.values(), *added, *of_weights]
             loss = ops.sum(parts) if len(parts) > 1 else parts[0]
             scaled_loss = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled_loss, self.trainable_weights)
+        # Networks that only terms of weight 0 train have none.
+        all_in_use = len(self._terms) == len(self.method.loss_weights)
+        gradients = tape.gradient(
+            scaled_loss,
+            self.trainable_weights,
+            unconnected_gradients="none" if all_in_use else "zero",
+        )
         losses = {"loss": loss, **{f"{name}_loss": terms[name] for name in terms}}
         return Step(batch, student, losses, gradients, writes)
 
@@ -296,6 +302,7 @@ class SelfDistillationModel(distribution.ReplicatedModel):
         batch |= zip(given, share.tensors, strict=True)
         logits = self._tapped.symbolic.logits
         checks = supervision.check_labels(batch["y"], logits) + check_counts(batch)
+        self.method.multi_label = supervision.multi_label
         with tf.control_dependencies(checks):
             batch |= {key: tf.identity(batch[key]) for key in ("x", "y")}
         batch["valid"] = supervision.valid_pixels(batch["y"], logits)

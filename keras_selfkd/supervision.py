@@ -8,7 +8,6 @@ from keras import ops
 
 from keras_selfkd import labels
 from keras_selfkd.loss_kind import LossKind, kind_of, name_of
-from keras_selfkd.losses import soft_label
 from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.networks import is_dense
 from keras_selfkd.replicas import sum_over_replicas
@@ -76,10 +75,6 @@ class Supervision:
     @property
     def multi_label(self):
         return self._kind.multi_label
-
-    def soft_label(self, target, prediction, temperature):
-        """`losses.soft_label` of the kind of classes that the compiled loss has."""
-        return soft_label(target, prediction, temperature, self.multi_label)
 
     def valid_pixels(self, y, logits):
         """Mask `(batch, height, width)` of the pixels that are not void, or `None`."""

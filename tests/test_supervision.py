@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_selfkd import losses
 from keras_selfkd.supervision import Supervision
 from keras_selfkd.weights import fit_weight
 from tests import toys
@@ -155,11 +154,7 @@ def test_error_terms_of_pixels_for_a_classifier():
         (keras.losses.CategoricalCrossentropy(from_logits=True), False),
     ],
 )
-def test_soft_labels_are_of_the_loss_kind(loss, multi_label):
+def test_knows_whether_each_logit_is_a_label(loss, multi_label):
     supervision = Supervision(loss)
     supervision.check_labels(np.eye(3), tf.constant(LOGITS))
     assert supervision.multi_label == multi_label
-    np.testing.assert_array_equal(
-        supervision.soft_label(LOGITS[::-1], LOGITS, 2.0),
-        losses.soft_label(LOGITS[::-1], LOGITS, 2.0, multi_label),
-    )

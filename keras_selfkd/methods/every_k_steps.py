@@ -82,6 +82,7 @@ class EveryKSteps(Method):
         return self.method.prepare(batch)
 
     def loss_terms(self, student, batch, supervise):
+        self.method.multi_label = self.multi_label
         ranks, written = {}, []
 
         def as_float(term):

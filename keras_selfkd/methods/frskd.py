@@ -4,7 +4,7 @@ import keras
 
 from keras_selfkd import matching, networks
 from keras_selfkd.arguments import check_integer, check_number, check_weight
-from keras_selfkd.losses import attention_transfer
+from keras_selfkd.losses import attention_transfer, soft_label
 from keras_selfkd.method import Method
 from keras_selfkd.replicas import replica_count
 
@@ -118,15 +118,15 @@ class FRSKD(Method):
         return {
             "task": supervise(batch["y"], student.logits),
             "teacher_task": supervise(batch["y"], logits),
-            **self.distillation(logits, refined, student, batch, supervise),
+            **self.distillation(logits, refined, student, batch),
         }
 
-    def distillation(self, logits, targets, student, batch, supervise):
+    def distillation(self, logits, targets, student, batch):
         """The terms in which a teacher's logits and maps teach the student."""
         terms = {}
         if self.soft_label_weight != 0:  # Else the teacher may have other classes.
-            terms["soft_label"] = supervise.soft_label(
-                logits, student.logits, self.temperature
+            terms["soft_label"] = soft_label(
+                logits, student.logits, self.temperature, self.multi_label
             )
         if self.feature_weight != 0:
             terms["feature"] = matching.compare(

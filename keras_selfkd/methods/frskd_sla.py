@@ -5,6 +5,7 @@ from keras import layers, ops
 
 from keras_selfkd import matching
 from keras_selfkd.arguments import check_weight
+from keras_selfkd.losses import soft_label
 from keras_selfkd.method import Outputs
 from keras_selfkd.methods.frskd import FRSKD
 from keras_selfkd.mixing import MixedLabels
@@ -89,7 +90,7 @@ class FRSKD_SLA(FRSKD):  # noqa: N801 (as the paper writes it)
         return {**batch, "x": ops.concatenate([batch["x"], *rotated])}
 
     def loss_terms(self, student, batch, supervise):
-        if supervise.multi_label:
+        if self.multi_label:
             raise ValueError(
                 "FRSKD_SLA joins an image's one class with its rotation, so several "
                 "labels an image mean nothing to it. Train with FRSKD. Received: a "
@@ -108,7 +109,7 @@ class FRSKD_SLA(FRSKD):  # noqa: N801 (as the paper writes it)
             return sum(losses) / ROTATIONS
 
         def teach(target, prediction):
-            return supervise.soft_label(target, prediction, self.temperature)
+            return soft_label(target, prediction, self.temperature)
 
         feature = matching.compare(
             self.feature_loss, refined, student.features, self.projections, None

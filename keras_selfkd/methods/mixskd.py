@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_selfkd import distribution, matching, networks
 from keras_selfkd.arguments import check_boolean, check_number, check_weight
-from keras_selfkd.losses import features
+from keras_selfkd.losses import features, soft_label
 from keras_selfkd.method import Method
 from keras_selfkd.mixing import Mixup, as_float
 from keras_selfkd.replicas import replica_count
@@ -149,7 +149,7 @@ class MixSKD(Method):
             return share * own + (1 - share) * partner
 
         def teach(target, prediction):
-            loss = supervise.soft_label(target, prediction, self.temperature)
+            loss = soft_label(target, prediction, self.temperature, self.multi_label)
             if len(loss.shape) == 3 and batch["both_valid"] is not None:
                 loss = ops.where(batch["both_valid"], loss, 0.0)
             return owned(loss)

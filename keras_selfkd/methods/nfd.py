@@ -169,9 +169,7 @@ class NFD(FRSKD):
         logits = matching.resized_like(batch["teacher_logits"], student.logits)
         return {
             "task": supervise(batch["y"], student.logits),
-            **self.distillation(
-                logits, batch["teacher_features"], student, batch, supervise
-            ),
+            **self.distillation(logits, batch["teacher_features"], student, batch),
         }
 
     def get_config(self):
