@@ -7,6 +7,10 @@ BIN := $(VENV)/bin
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
+# Each process gets tests that stand together, so that it makes their fixtures once, and
+# takes over some of the other's when it has done its own.
+IN_PARALLEL := -n 2 --dist worksteal
+
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-segmentation test test-slow lint format clean
 
@@ -20,10 +24,10 @@ demo-segmentation: $(VENV)/.examples  ## the same with masks, on drawn scenes
 	$(BIN)/python -m examples.train_segmenter --overwrite
 
 test: $(VENV)/.dev  ## every test but the slow ones, and the docstring examples
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not slow"
 
 test-slow: $(VENV)/.dev  ## large students, several processes, fresh installs
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m slow
 
 lint: $(VENV)/.dev  ## style and formatting
 	$(BIN)/ruff check .

@@ -84,18 +84,20 @@ METHODS = {
         lambda steps: FRSKD_SLA(), cost=10.0, epochs=10
     ),
 }
-# FRSKD as above with one thing cheaper.
+# FRSKD with ramped weights and one thing cheaper.
 CHEAPER = {
     **BOTH,
-    "FRSKD, width 1": Leg(lambda steps: ramped(steps, width=1), seeds=3, cost=1.5),
-    "FRSKD, 64 channels": Leg(
+    "FRSKD, ramped, width 1": Leg(
+        lambda steps: ramped(steps, width=1), seeds=3, cost=1.5
+    ),
+    "FRSKD, ramped, 64 channels": Leg(
         lambda steps: ramped(steps, channels=64), seeds=3, cost=1.5
     ),
-    "FRSKD, 2 taps": Leg(ramped, seeds=3, cost=1.3, taps=2),
-    "FRSKD, every 2nd step": Leg(
+    "FRSKD, ramped, 2 taps": Leg(ramped, seeds=3, cost=1.3, taps=2),
+    "FRSKD, ramped, every 2nd step": Leg(
         lambda steps: EveryKSteps(ramped(steps), k=2), seeds=3, cost=1.5
     ),
-    "FRSKD, mixed_bfloat16": Leg(
+    "FRSKD, ramped, mixed_bfloat16": Leg(
         ramped, seeds=3, cost=2.0, dtype_policy="mixed_bfloat16"
     ),
 }

@@ -31,9 +31,10 @@ def scores(seed):
 def main(_):
     runs = [scores(seed) for seed in range(SEEDS.value)]
     values = {
-        method: [100 * run[method]["mean_iou"] for run in runs] for method in runs[0]
+        reports.label(method): [100 * run[method]["mean_iou"] for run in runs]
+        for method in runs[0]
     }
-    plain = values["supervised"]
+    plain = values["plain"]
     lines = ["| method | mean IoU, % | gain, points | by seed |", "|---|---|---|---|"]
     for method, found in values.items():
         gains = [own - other for own, other in zip(found, plain, strict=True)]

@@ -1,8 +1,10 @@
 """Odd students, data and settings tried at random: `python -m benchmarks.hostile`.
 
-Draws cases (tests/hostile.py) and tries a training step of each, eagerly and traced. A
-step is finite and trains; or is refused with a message before any weight has changed;
-or is not finite, says so in its logs and changes nothing. Anything else is a finding.
+Draws cases (tests/odd_input.py) and tries a step of each, eagerly and traced. A step is
+finite and trains; or is refused with a message before any weight has changed; or is not
+finite, says so in its logs and changes nothing. Anything else is a finding, and so is a
+loss on probabilities, a label out of range or an unknown key that trains, or an
+ordinary case that does not (tests/hostile.py).
 Writes counts, refusals and findings into benchmarks/reliability.md. About 40 minutes on
 2 CPU cores.
 """

@@ -49,6 +49,11 @@ def machine():
     )
 
 
+def label(method):
+    """Returns what tables call a method of the runners: plain training is `plain`."""
+    return "plain" if method == "supervised" else method
+
+
 def mean_std(values, digits=2):
     """Returns `mean ± standard deviation` (of the sample), or the one value."""
     if len(values) == 1:

@@ -4,6 +4,7 @@ import statistics
 from typing import NamedTuple
 
 from benchmarks import reports
+from benchmarks.step_time_legs import STUDENTS
 from keras_selfkd.files import whole
 from keras_selfkd.plots import COLORS
 
@@ -96,7 +97,9 @@ def write(path, results, rounds, steps):
     )
     for name, (costs, alike) in results.items():
         images = next(iter(costs.values())).images
-        text += f"\n## {name}, batch {images}\n\n{table(costs)}{inference(alike)}"
+        options = ", ".join(f"{k}={v}" for k, v in STUDENTS[name][3].items())
+        title = f"{name}, batch {images}" + bool(options) * f", `{options}`"
+        text += f"\n## {title}\n\n{table(costs)}{inference(alike)}"
     reports.write_text(path.with_suffix(".md"), text)
     draw(path.with_suffix(".png"), results)
     print(text)

@@ -45,7 +45,7 @@ def rows(name, folder):
     for method, score in result["scores"].items():
         low, high = score["interval"]
         yield (
-            f"| {name} | {method} | {100 * score['accuracy']:.2f} "
+            f"| {name} | {reports.label(method)} | {100 * score['accuracy']:.2f} "
             f"| {100 * low:.2f} - {100 * high:.2f} |"
         )
 

@@ -76,6 +76,24 @@ CONDITIONS = {
 
 
 FEW = "weighted and regularised, an empty replica", "accumulation and clipping"
+# What those do not combine. An optimizer does not ask where a gradient comes from, so
+# that plain training, which is traced soonest, goes through them.
+MORE = {
+    "frskd": (
+        "loss summed, an empty replica",
+        "mean over sample weights",
+        "ignore_class and sample weights",
+        "uneven last batch",
+    ),
+    "plain": (
+        "clipnorm",
+        "clipvalue",
+        "Nadam",
+        "Muon",
+        "AdamW",
+        "averaged weights",
+    ),
+}
 
 
 def batches(condition):

@@ -196,7 +196,7 @@ def test_without_the_optimizers_hooks_keras_sums_the_gradients(
 ):
     monkeypatch.setattr(distribution, "HOOKS", ("_gone",))
     weights = [
-        equality.train("supervised", "momentum", strategy)[0]
+        equality.train("plain", "momentum", strategy)[0]
         for strategy in (tf.distribute.get_strategy(), two_replicas)
     ]
     assert equality.difference(*weights) < 1e-5

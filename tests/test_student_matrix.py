@@ -107,7 +107,9 @@ def test_a_step_trains_student_and_self_teacher(name, size, taps):
     assert model.taps == taps
     images = np.random.default_rng(0).normal(size=(4, size, size, 3)).astype("float32")
     assert all(norm > 0.0 for norm in tap_gradients(model, images))
-    model.compile(keras.optimizers.SGD(0.1), toys.cross_entropy())
+    # A large graph takes longer to trace than its step to run.
+    eagerly = name in LARGE
+    model.compile(keras.optimizers.SGD(0.1), toys.cross_entropy(), run_eagerly=eagerly)
     before = {weight.path: weight.numpy() for weight in model.trainable_weights}
     logs = model.train_on_batch(images, np.arange(4), return_dict=True)
     assert np.isfinite(logs["loss"])

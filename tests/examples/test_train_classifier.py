@@ -179,11 +179,13 @@ def test_documented_commands_parse(command, tmp_path):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--mixed_precision=mixed_bfloat16"],
-        ["--mixed_precision=mixed_float16"],
+        [
+            "--mixed_precision=mixed_bfloat16",
+            "--feature_loss=normalized_mse",
+            "--feature_ramp=none",
+        ],
+        ["--mixed_precision=mixed_float16", "--steps_per_execution=2"],
         ["--strategy=mirrored"],
-        ["--steps_per_execution=2"],
-        ["--feature_loss=normalized_mse", "--feature_ramp=none"],
         ["--student=MobileNetV3Small", "--channels=16", "--image_size=64"],
     ],
 )

@@ -43,7 +43,7 @@ def taught_by(teacher):
 
 
 CASES = {
-    "supervised": Case(Supervised),
+    "plain": Case(Supervised),
     "frskd": Case(
         lambda: FRSKD(width=1, depth=1),
         ("soft_label", "feature"),
@@ -106,9 +106,7 @@ CASES = {
         draws=True,
         slow=True,
     ),
-    "supervised_cutmix": Case(
-        lambda: Supervised(mixing=CutMix()), draws=True, slow=True
-    ),
+    "plain_cutmix": Case(lambda: Supervised(mixing=CutMix()), draws=True, slow=True),
 }
 
 # Those that one device can repeat exactly, so that it can be compared with several.

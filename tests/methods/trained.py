@@ -1,0 +1,119 @@
+"""The students that train every case of the contract, and one training to look at."""
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_selfkd import SelfDistillationModel
+from keras_selfkd.supervision import Supervision
+from tests import memory, toys
+from tests.methods.cases import CASES
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class CountCalls(keras.layers.Layer):
+    def build(self, input_shape):
+        self.count = self.add_weight(shape=(), trainable=False, initializer="zeros")
+
+    def call(self, inputs):
+        self.count.assign_add(1.0)
+        return inputs
+
+
+def counting_classifier():
+    images = keras.Input((16, 16, 3))
+    x = toys.body(CountCalls(name="counter")(images))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(images, keras.layers.Dense(toys.CLASSES)(x))
+
+
+STUDENTS = {
+    "class": (toys.classifier, toys.class_data),
+    "pixel": (toys.segmenter, toys.pixel_data),
+    "nested": (toys.nested_classifier, toys.class_data),
+    "counting": (counting_classifier, toys.class_data),
+}
+
+
+def slow_if(condition):
+    return pytest.mark.slow if condition else ()
+
+
+def students(*fast, slow=()):
+    """Every case with students that it takes, those of slow cases in the slow suite."""
+    return [
+        pytest.param(
+            (case, student),
+            id=f"{name}-{student}",
+            marks=slow_if(case.slow or student in slow),
+        )
+        for name, case in CASES.items()
+        for student in (*fast, *slow)
+        if not (case.classes_only and student == "pixel")
+    ]
+
+
+def build(of, optimizer=None, compile_options=None, **options):
+    case, student = of
+    create, data = STUDENTS[student]
+    model = SelfDistillationModel(create(**options), case.method(student == "pixel"))
+    model.compile(
+        # Adam takes twice as long to trace.
+        optimizer or keras.optimizers.SGD(0.01),
+        toys.cross_entropy(),
+        metrics=["accuracy"],
+        **(compile_options or {}),
+    )
+    return model, data()
+
+
+def terms_of(model, images, labels):
+    supervision = Supervision(model.loss)
+    batch = {"x": images, "y": labels, "sample_weight": None, "valid": None}
+    batch = model.method.prepare(batch)
+    terms = model.method.loss_terms(
+        model.outputs_of(batch["x"], training=True), batch, supervision
+    )
+    return {name: tf.reduce_mean(term) for name, term in terms.items()}
+
+
+class Trained(NamedTuple):
+    """A training, and the terms of its first step with their gradients.
+
+    Gradients are dicts from term to a list: of all trainable weights, and of what the
+    case says that the term must not train.
+    """
+
+    model: Any
+    data: tuple
+    terms: dict
+    gradients: dict
+    stopped: dict
+    history: dict
+
+    def fit(self, labels, sample_weight, epochs=1):
+        """Trains on, in the function that is already traced."""
+        options = {"batch_size": 16, "epochs": epochs, "shuffle": False, "verbose": 0}
+        return self.model.fit(
+            self.data[0], labels, sample_weight=sample_weight, **options
+        ).history
+
+
+def train(of):
+    """Trains a case and a student once, for all tests that look at it."""
+    memory.clear_session()
+    keras.utils.set_random_seed(0)
+    case, _ = of
+    model, data = build(of)
+    weights, teacher = model.trainable_weights, case.teacher(model.method)
+    with tf.GradientTape(persistent=True) as tape:
+        terms = terms_of(model, *data)
+    both = {n: tape.gradient(term, [*weights, *teacher]) for n, term in terms.items()}
+    gradients = {name: found[: len(weights)] for name, found in both.items()}
+    stopped = {name: both[name][len(weights) :] for name in case.stopped_terms}
+    result = Trained(model, data, terms, gradients, stopped, {})
+    result.history.update(result.fit(data[1], np.ones(16, "float32"), epochs=30))
+    return result
