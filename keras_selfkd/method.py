@@ -164,6 +164,15 @@ def free_if_it_fails(method):
         raise
 
 
+def in_use(loss_weights):
+    """Weights of terms without those that are 0; a schedule may be 0 for a while."""
+    return {
+        term: weight
+        for term, weight in loss_weights.items()
+        if callable(weight) or weight != 0
+    }
+
+
 def check_loss_weights(method):
     """Refuses weights that are neither numbers of at least 0 nor schedules."""
     for term, weight in method.loss_weights.items():

@@ -18,6 +18,7 @@ from keras_selfkd.method import (
     check_loss_weights,
     check_method,
     free_if_it_fails,
+    in_use,
 )
 from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.networks import is_dense
@@ -98,12 +99,7 @@ class SelfDistillationModel(distribution.ReplicatedModel):
         with dtype_policy(self.dtype_policy), free_if_it_fails(method):
             method.attach(student, tapped.symbolic)
             check_loss_weights(method)
-        # A weight of 0 leaves a term out; one that changes may be 0 for a while.
-        self._terms = {
-            term: weight
-            for term, weight in method.loss_weights.items()
-            if callable(weight) or weight != 0
-        }
+        self._terms = in_use(method.loss_weights)
         self.term_trackers = [
             keras.metrics.Mean(name=f"{term}_loss") for term in self._terms
         ]
@@ -197,13 +193,7 @@ class SelfDistillationModel(distribution.ReplicatedModel):
             parts = [*terms.values(), *added, *of_weights]
             loss = ops.sum(parts) if len(parts) > 1 else parts[0]
             scaled_loss = self.optimizer.scale_loss(loss)
-        # Networks that only terms of weight 0 train have none.
-        all_in_use = len(self._terms) == len(self.method.loss_weights)
-        gradients = tape.gradient(
-            scaled_loss,
-            self.trainable_weights,
-            unconnected_gradients="none" if all_in_use else "zero",
-        )
+        gradients = tape.gradient(scaled_loss, self.trainable_weights)
         losses = {"loss": loss, **{f"{name}_loss": terms[name] for name in terms}}
         return Step(batch, student, losses, gradients, writes)
 

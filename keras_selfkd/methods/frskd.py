@@ -5,7 +5,7 @@ import keras
 from keras_selfkd import matching, networks
 from keras_selfkd.arguments import check_integer, check_number, check_weight
 from keras_selfkd.losses import attention_transfer, soft_label
-from keras_selfkd.method import Method
+from keras_selfkd.method import Method, in_use
 from keras_selfkd.replicas import replica_count
 
 
@@ -86,12 +86,14 @@ class FRSKD(Method):
 
     @property
     def loss_weights(self):
-        return {
-            "task": 1.0,
-            "teacher_task": 1.0,
-            "soft_label": self.soft_label_weight,
-            "feature": self.feature_weight,
-        }
+        return in_use(
+            {
+                "task": 1.0,
+                "teacher_task": 1.0,
+                "soft_label": self.soft_label_weight,
+                "feature": self.feature_weight,
+            }
+        )
 
     def attach(self, student, outputs):
         super().attach(student, outputs)
@@ -109,7 +111,8 @@ class FRSKD(Method):
 
     def match(self, targets, taps):
         """Creates what brings the student's taps to a teacher's channels."""
-        self.projections = matching.projections(self.feature_loss, targets, taps)
+        if "feature" in self.loss_weights:
+            self.projections = matching.projections(self.feature_loss, targets, taps)
 
     def loss_terms(self, student, batch, supervise):
         # The taps are not detached: the teacher's own loss also trains the student.
@@ -123,20 +126,19 @@ class FRSKD(Method):
 
     def distillation(self, logits, targets, student, batch):
         """The terms in which a teacher's logits and maps teach the student."""
-        terms = {}
-        if self.soft_label_weight != 0:  # Else the teacher may have other classes.
-            terms["soft_label"] = soft_label(
+        terms = {
+            "soft_label": lambda: soft_label(
                 logits, student.logits, self.temperature, self.multi_label
-            )
-        if self.feature_weight != 0:
-            terms["feature"] = matching.compare(
+            ),
+            "feature": lambda: matching.compare(
                 self.feature_loss,
                 targets,
                 student.features,
                 self.projections,
                 batch["valid"],
-            )
-        return terms
+            ),
+        }
+        return {name: terms[name]() for name in terms if name in self.loss_weights}
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object

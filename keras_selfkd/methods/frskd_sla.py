@@ -6,7 +6,7 @@ from keras import layers, ops
 from keras_selfkd import matching
 from keras_selfkd.arguments import check_weight
 from keras_selfkd.losses import soft_label
-from keras_selfkd.method import Outputs
+from keras_selfkd.method import Outputs, in_use
 from keras_selfkd.methods.frskd import FRSKD
 from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.networks import is_dense
@@ -63,12 +63,14 @@ class FRSKD_SLA(FRSKD):  # noqa: N801 (as the paper writes it)
 
     @property
     def loss_weights(self):
-        return {
-            **super().loss_weights,
-            "joint_task": 1.0,
-            "teacher_joint_task": 1.0,
-            "aggregation": self.aggregation_weight,
-        }
+        return in_use(
+            {
+                **super().loss_weights,
+                "joint_task": 1.0,
+                "teacher_joint_task": 1.0,
+                "aggregation": self.aggregation_weight,
+            }
+        )
 
     def attach(self, student, outputs):
         height, width = student.inputs[0].shape[1:3]
@@ -111,19 +113,25 @@ class FRSKD_SLA(FRSKD):  # noqa: N801 (as the paper writes it)
         def teach(target, prediction):
             return soft_label(target, prediction, self.temperature)
 
-        feature = matching.compare(
-            self.feature_loss, refined, student.features, self.projections, None
-        )
-        both = teach(plain[1], plain[0]) + teach(aggregated[1], aggregated[0])
-        return {
-            "task": supervise(batch["y"], plain[0]),
-            "teacher_task": supervise(batch["y"], plain[1]),
-            "joint_task": joint_task(joint[0]),
-            "teacher_joint_task": joint_task(joint[1]),
-            "aggregation": sum(map(teach, aggregated, plain)),
-            "soft_label": both / 2,
-            "feature": sum(views(feature)) / (1 + ROTATIONS),
+        def feature():
+            loss = matching.compare(
+                self.feature_loss, refined, student.features, self.projections, None
+            )
+            return sum(views(loss)) / (1 + ROTATIONS)
+
+        def soft_labels():
+            return teach(plain[1], plain[0]) + teach(aggregated[1], aggregated[0])
+
+        terms = {
+            "task": lambda: supervise(batch["y"], plain[0]),
+            "teacher_task": lambda: supervise(batch["y"], plain[1]),
+            "joint_task": lambda: joint_task(joint[0]),
+            "teacher_joint_task": lambda: joint_task(joint[1]),
+            "aggregation": lambda: sum(map(teach, aggregated, plain)),
+            "soft_label": lambda: soft_labels() / 2,
+            "feature": feature,
         }
+        return {name: terms[name]() for name in self.loss_weights}
 
     def get_config(self):
         weight = keras.saving.serialize_keras_object(self.aggregation_weight)

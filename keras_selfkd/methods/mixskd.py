@@ -8,9 +8,17 @@ from keras import ops
 from keras_selfkd import distribution, matching, networks
 from keras_selfkd.arguments import check_boolean, check_number, check_weight
 from keras_selfkd.losses import features, soft_label
-from keras_selfkd.method import Method
+from keras_selfkd.method import Method, in_use
 from keras_selfkd.mixing import Mixup, as_float
 from keras_selfkd.replicas import replica_count
+
+_WEIGHTED = (
+    "mixed_task",
+    "feature",
+    "discrimination",
+    "soft_label",
+    "teacher_soft_label",
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
@@ -108,14 +116,8 @@ class MixSKD(Method):
 
     @property
     def loss_weights(self):
-        return {
-            "task": 1.0,
-            "mixed_task": self.mixed_task_weight,
-            "feature": self.feature_weight,
-            "discrimination": self.discrimination_weight,
-            "soft_label": self.soft_label_weight,
-            "teacher_soft_label": self.teacher_soft_label_weight,
-        }
+        weights = {term: getattr(self, f"{term}_weight") for term in _WEIGHTED}
+        return in_use({"task": 1.0, **weights})
 
     def attach(self, student, outputs):
         super().attach(student, outputs)
@@ -127,8 +129,12 @@ class MixSKD(Method):
         maps = [branch.outputs[0] for branch in self.branches]
         maps.append(outputs.features[self._last])
         self.joint_head = networks.joint_head(maps, outputs.logits)
+        # Without its term a network has no gradient.
+        self.joint_head.trainable = "mixed_task" in self.loss_weights
         self.discriminators = [
-            networks.discriminator(tap.shape[-1], self.adversarial) for tap in maps
+            networks.discriminator(tap.shape[-1], self.adversarial)
+            for tap in maps
+            if "discrimination" in self.loss_weights
         ]
 
     def prepare(self, batch):
@@ -159,15 +165,19 @@ class MixSKD(Method):
         pairs = [(a, b, matching.mask_at(batch["both_valid"], b)) for a, b in maps]
         *others, (clean, mixed) = logits
         all_of_mixed = [z for _, z in logits] + [of_mixture, of_mixed]
-        by_teacher = teach(of_mixed, mix(clean)) + teach(of_mixture, mixed)
-        return {
-            "task": sum(supervise(batch["y"], z) for z, _ in logits),
-            "mixed_task": sum(map(mixed_task, all_of_mixed)),
-            "feature": owned(sum(starmap(features.mean_square_between, pairs))),
-            "discrimination": owned(self._discrimination(pairs)),
-            "soft_label": sum(teach(b, mix(a)) + teach(mix(a), b) for a, b in others),
-            "teacher_soft_label": by_teacher,
+        terms = {
+            "task": lambda: sum(supervise(batch["y"], z) for z, _ in logits),
+            "mixed_task": lambda: sum(map(mixed_task, all_of_mixed)),
+            "feature": lambda: owned(sum(starmap(features.mean_square_between, pairs))),
+            "discrimination": lambda: owned(self._discrimination(pairs)),
+            "soft_label": lambda: sum(
+                teach(b, mix(a)) + teach(mix(a), b) for a, b in others
+            ),
+            "teacher_soft_label": lambda: (
+                teach(of_mixed, mix(clean)) + teach(of_mixture, mixed)
+            ),
         }
+        return {name: terms[name]() for name in self.loss_weights}
 
     def _branch_views(self, student, mix):
         """Pairs `(mix(F_k(x)), F_k(x~))` and pairs `(z_k(x), z_k(x~))`."""
@@ -198,9 +208,10 @@ class MixSKD(Method):
 
     def get_config(self):
         weights = {
-            f"{term}_weight": keras.saving.serialize_keras_object(weight)
-            for term, weight in self.loss_weights.items()
-            if term != "task"
+            f"{term}_weight": keras.saving.serialize_keras_object(
+                getattr(self, f"{term}_weight")
+            )
+            for term in _WEIGHTED
         }
         return {
             **super().get_config(),
