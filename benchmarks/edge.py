@@ -38,10 +38,10 @@ from keras_selfkd import (
     export_onnx,
     export_student,
 )
-from keras_selfkd.deployment import all_layers
+from keras_selfkd.export.deployment import all_layers
+from keras_selfkd.export.litert import predict_tflite
+from keras_selfkd.export.onnx import predict_onnx
 from keras_selfkd.files import whole, write_json
-from keras_selfkd.litert import predict_tflite
-from keras_selfkd.onnx_files import predict_onnx
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("files_dir", "benchmarks/edge_files", "Where files are kept.")

@@ -28,7 +28,7 @@ def work(core):
     from benchmarks.clock import seconds
     from examples.students import build_student
     from keras_selfkd import FRSKD, SelfDistillationModel
-    from keras_selfkd.distribution import strategy_by_name
+    from keras_selfkd.distributed.strategies import strategy_by_name
 
     strategy = strategy_by_name("multi_worker" if "TF_CONFIG" in os.environ else "none")
     keras.utils.set_random_seed(0)

@@ -32,16 +32,16 @@ from absl import flags
 from examples import inputs, latency, model_card, trained, training
 from examples.results import aligned
 from keras_selfkd import export_onnx, export_saved_model, export_student
-from keras_selfkd.deployment import HEADS
-from keras_selfkd.files import write_json
-from keras_selfkd.litert import (
+from keras_selfkd.export.deployment import HEADS
+from keras_selfkd.export.litert import (
     CALIBRATED,
     QUANTIZATIONS,
     import_litert,
     predict_tflite,
 )
-from keras_selfkd.onnx_files import check_onnx, predict_onnx
-from keras_selfkd.saved_model import predict_saved_model
+from keras_selfkd.export.onnx import check_onnx, predict_onnx
+from keras_selfkd.export.saved_model import predict_saved_model
+from keras_selfkd.files import write_json
 
 FORMATS = ("litert", "saved_model", "onnx")
 FLOAT32, SAVED_MODEL = "float32", "SavedModel"

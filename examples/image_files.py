@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 from PIL import ExifTags, Image, JpegImagePlugin
 
-from keras_selfkd.orientation import decode_upright
+from keras_selfkd.export.orientation import decode_upright
 
 # What happens to files that are no images: `trust` goes by their names.
 POLICIES = ("refuse", "skip", "trust")

@@ -4,8 +4,8 @@ import time
 
 import numpy as np
 
-from keras_selfkd.litert import import_litert
-from keras_selfkd.onnx_files import dtype_of, import_onnx
+from keras_selfkd.export.litert import import_litert
+from keras_selfkd.export.onnx import dtype_of, import_onnx
 
 WARM_UP = 20
 

@@ -19,7 +19,7 @@ from keras_selfkd import (
     Supervised,
     losses,
 )
-from keras_selfkd.deployment import load_file
+from keras_selfkd.export.deployment import load_file
 
 _SOFT_LABEL_WEIGHT = flags.DEFINE_float(
     "soft_label_weight",

@@ -2,7 +2,7 @@
 
 from examples import methods, training
 from keras_selfkd.batch_norm import largest_momentum
-from keras_selfkd.distribution import batch_norms
+from keras_selfkd.distributed.layers import batch_norms
 
 _NAMED_CLASSES = 10
 

@@ -60,9 +60,9 @@ from examples.students import build_segmenter
 from examples.unused_flags import used_only
 from keras_selfkd import SelfDistillationModel, synchronize_batch_norm
 from keras_selfkd.batch_norm import limit_batch_norm_momentum
-from keras_selfkd.export import export_saved_model, export_student
+from keras_selfkd.export.litert import predict_tflite
+from keras_selfkd.export.student import export_saved_model, export_student
 from keras_selfkd.files import whole, write_json
-from keras_selfkd.litert import predict_tflite
 
 flags.adopt_module_key_flags(inputs)
 flags.adopt_module_key_flags(training)

@@ -11,9 +11,9 @@ from absl import flags
 
 from examples import mask_results, results, train_classifier, train_segmenter
 from examples.image_files import find_images
-from keras_selfkd.deployment import find_student, load_file, single_input
-from keras_selfkd.export import CALIBRATION_IMAGES
-from keras_selfkd.saved_model import file_reader
+from keras_selfkd.export.deployment import find_student, load_file, single_input
+from keras_selfkd.export.saved_model import file_reader
+from keras_selfkd.export.student import CALIBRATION_IMAGES
 
 
 class Trained(NamedTuple):

@@ -16,8 +16,8 @@ from examples.results import check_same_size
 from examples.runs import Run
 from examples.unused_flags import refuse_unused, used_only
 from keras_selfkd.checkpoints import Checkpoints
-from keras_selfkd.distribution import strategy_by_name
-from keras_selfkd.litert import import_litert
+from keras_selfkd.distributed.strategies import strategy_by_name
+from keras_selfkd.export.litert import import_litert
 from keras_selfkd.plots import new_figure
 
 FAST_NOTE = "FAST"

@@ -5,14 +5,15 @@ from keras_selfkd import losses
 from keras_selfkd.batch_norm import recalibrate_batch_norm
 from keras_selfkd.checkpoints import Checkpoints
 from keras_selfkd.data import check_data, with_class_weights
-from keras_selfkd.distribution import synchronize_batch_norm
-from keras_selfkd.export import export_onnx, export_saved_model, export_student
-from keras_selfkd.method import Method, Outputs, Supervised
+from keras_selfkd.distributed.layers import synchronize_batch_norm
+from keras_selfkd.export.student import export_onnx, export_saved_model, export_student
+from keras_selfkd.method import Method, Supervised
 from keras_selfkd.methods import FRSKD, FRSKD_SLA, NFD, EveryKSteps, MixSKD
 from keras_selfkd.metrics import ExpectedCalibrationError, PixelAccuracy
 from keras_selfkd.mixing import CutMix, Mixup
 from keras_selfkd.model import SelfDistillationModel
 from keras_selfkd.schedules import SigmoidRampUp
+from keras_selfkd.taps import Outputs
 
 __version__ = "0.1.0"
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_selfkd.distribution import batch_norms
+from keras_selfkd.distributed.layers import batch_norms
 
 # After 10 memories of the averages e^-10 = 0.005 % of their first values are left.
 _MEMORIES = 10

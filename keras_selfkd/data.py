@@ -5,8 +5,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_selfkd.batch import check_counts, images_and_keys
+from keras_selfkd.pixels import fit_weight
 from keras_selfkd.supervision import Supervision
-from keras_selfkd.weights import fit_weight
 
 
 def check_data(dataset, model):

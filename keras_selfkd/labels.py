@@ -1,11 +1,6 @@
 """What labels may be: their shape beside the logits, and their range."""
 
 import tensorflow as tf
-from keras import ops
-
-from keras_selfkd.matching import enlarged
-from keras_selfkd.networks import is_dense
-from keras_selfkd.weights import per_pixel
 
 
 def check_numbers(y):
@@ -109,22 +104,3 @@ def comparable(y):
     """Labels in a dtype that holds any class's number, as small integers may not."""
     y = tf.convert_to_tensor(y)
     return y if y.dtype.is_floating else tf.cast(y, tf.int64)
-
-
-def for_each_logit(y, logits):
-    """Labels with the last axis of a single logit, which masks mostly lack."""
-    if logits.shape[-1] == 1 and len(y.shape) == len(logits.shape) - 1:
-        return ops.expand_dims(y, -1)
-    return y
-
-
-def at_size_of(y, logits, sample_weight):
-    """Labels, logits and weights that fit: dense ones are as large as the masks."""
-    if y is None:
-        return y, logits, sample_weight
-    y = for_each_logit(y, logits)
-    if not is_dense(logits):
-        return y, logits, sample_weight
-    if sample_weight is not None:
-        sample_weight = per_pixel(sample_weight, y)
-    return y, enlarged(logits, y), sample_weight

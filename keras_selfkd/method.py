@@ -1,44 +1,12 @@
 """What a method is: the hooks of one training step, and plain training as a method."""
 
 import contextlib
-from typing import Any, NamedTuple
 
 import keras
 
 from keras_selfkd.arguments import check_weight
+from keras_selfkd.distributed.layers import layers_in
 from keras_selfkd.mixing import Mixing
-
-
-class Outputs(NamedTuple):
-    """What a network says about a batch.
-
-    Attributes:
-        logits: Tensor `(batch, classes)`, or `(batch, height, width, classes)` for
-            pixel students.
-        features: List of taps `(batch, height, width, channels)`, fine to coarse.
-        embedding: Input of the last Dense, `(batch, dim)`; `None` where the
-            student does not end in one.
-    """
-
-    logits: Any
-    features: list
-    embedding: Any = None
-
-    def tensors(self):
-        """Flat list: logits, features and, where there is one, the embedding."""
-        embedding = [] if self.embedding is None else [self.embedding]
-        return [self.logits, *self.features, *embedding]
-
-    def pack(self, tensors):
-        """Other tensors, in the order of `tensors()`, as `Outputs` like this one."""
-        last = len(self.features) + 1
-        embedding = None if self.embedding is None else tensors[last]
-        return Outputs(tensors[0], list(tensors[1:last]), embedding)
-
-    def split(self, views):
-        """Cuts a batch of concatenated views into one `Outputs` a view."""
-        parts = [keras.ops.split(tensor, views) for tensor in self.tensors()]
-        return [self.pack(view) for view in zip(*parts, strict=True)]
 
 
 class Method(keras.layers.Layer):
@@ -154,7 +122,7 @@ def check_method(student, method):
 @contextlib.contextmanager
 def free_if_it_fails(method):
     """Inside, a method is attached; after an error it is as free as it was before."""
-    layers = method._flatten_layers()  # Those of a method inside it, too.
+    layers = [method, *layers_in(method)]  # It may hold another method.
     free = [one for one in layers if isinstance(one, Method) and not one.built]
     try:
         yield

@@ -6,7 +6,7 @@ import statistics
 import keras
 from keras import ops
 
-from keras_selfkd.weights import fit_weight
+from keras_selfkd.pixels import fit_weight
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")

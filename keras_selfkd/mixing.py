@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_selfkd.arguments import check_integer, check_number
-from keras_selfkd.weights import fit_weight, per_pixel
+from keras_selfkd.pixels import fit_weight, per_pixel
 
 _QUANTILES = 4096
 

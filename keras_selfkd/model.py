@@ -7,25 +7,29 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_selfkd import distribution, replicas
 from keras_selfkd.arguments import check_names, check_single
 from keras_selfkd.batch import check_counts, images_and_keys
+from keras_selfkd.distributed import replicas
+from keras_selfkd.distributed.replicated_model import ReplicatedModel
+from keras_selfkd.distributed.strategies import check_compilation, check_strategy
+from keras_selfkd.distributed.update import (
+    Writes,
+    apply_if,
+    nan_unless_finite,
+    sum_of_gradients,
+)
 from keras_selfkd.graph import like_inputs
-from keras_selfkd.labels import at_size_of
-from keras_selfkd.matching import enlarged
 from keras_selfkd.method import (
-    Outputs,
     check_loss_weights,
     check_method,
     free_if_it_fails,
     in_use,
 )
 from keras_selfkd.mixing import MixedLabels
-from keras_selfkd.networks import is_dense
+from keras_selfkd.pixels import at_size_of, enlarged, is_dense
 from keras_selfkd.students import check_student
 from keras_selfkd.supervision import Supervision
-from keras_selfkd.taps import Tapped
-from keras_selfkd.update import Writes, nan_unless_finite
+from keras_selfkd.taps import Outputs, Tapped
 
 
 class Step(NamedTuple):
@@ -39,7 +43,7 @@ class Step(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
-class SelfDistillationModel(distribution.ReplicatedModel):
+class SelfDistillationModel(ReplicatedModel):
     """Trains a student with a self-distillation method; behaves as the student.
 
     `compile`, `fit`, `evaluate` and `predict` are Keras's own. Training logs the
@@ -86,7 +90,7 @@ class SelfDistillationModel(distribution.ReplicatedModel):
         check_student(student)
         if taps is not None:
             check_names(taps=taps)
-        distribution.check_strategy([*student.variables, *method.variables])
+        check_strategy([*student.variables, *method.variables])
         tapped = Tapped(student, taps, method.minimum_taps)
         if method.compares_views:
             tapped.check_images_are_kept()
@@ -163,7 +167,7 @@ class SelfDistillationModel(distribution.ReplicatedModel):
             self.compute_metrics(None, labels, tf.zeros((count, *logits.shape[1:])))
 
     def train_step(self, data):
-        distribution.check_compilation(self.jit_compile)
+        check_compilation(self.jit_compile)
         supervision = Supervision(self.loss)
         data, share = self._checked_batch(data, supervision)
         step = self._computed(data, share, supervision)
@@ -234,7 +238,7 @@ class SelfDistillationModel(distribution.ReplicatedModel):
         losses["loss"] += nan_unless_finite(
             gradients, variables, values, self.optimizer, losses["loss"].dtype
         )
-        gradients = distribution.sum_of_gradients(gradients, self.optimizer)
+        gradients = sum_of_gradients(gradients, self.optimizer)
         # This replica's shares add up to the batch's; one all-reduce for all of them.
         totals = replicas.sum_over_replicas(tf.stack([*losses.values()]))
         logs = dict(zip(losses, tf.unstack(totals), strict=True))
@@ -245,7 +249,7 @@ class SelfDistillationModel(distribution.ReplicatedModel):
             self.optimizer.apply(gradients, self.trainable_weights)
             self.method.after_step(student, batch)
 
-        distribution.apply_if(
+        apply_if(
             tf.math.is_finite(logs["loss"]),
             apply,
             args=(gradients, values, step.student, step.batch),

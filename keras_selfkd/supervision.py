@@ -7,11 +7,10 @@ import tensorflow as tf
 from keras import ops
 
 from keras_selfkd import labels
+from keras_selfkd.distributed.replicas import sum_over_replicas
 from keras_selfkd.loss_kind import LossKind, kind_of, name_of
 from keras_selfkd.mixing import MixedLabels
-from keras_selfkd.networks import is_dense
-from keras_selfkd.replicas import sum_over_replicas
-from keras_selfkd.weights import fit_weight
+from keras_selfkd.pixels import fit_weight, is_dense
 
 
 class Supervision:

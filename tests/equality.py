@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_selfkd import SelfDistillationModel
-from keras_selfkd.distribution import strategy_by_name
+from keras_selfkd.distributed.strategies import strategy_by_name
 from tests import memory, toys
 from tests.methods.cases import CASES, EXACT
 

@@ -16,7 +16,7 @@ POINTS = {
     "writing": ("h5py", "Group", "create_dataset", False),
     "renaming": ("keras_selfkd.files", None, "_move", False),
     "export": ("keras", "Model", "export", True),
-    "saved model": ("keras_selfkd.export", None, "write_saved_model", True),
+    "saved model": ("keras_selfkd.export.student", None, "write_saved_model", True),
 }
 
 

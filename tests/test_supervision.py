@@ -4,7 +4,6 @@ import pytest
 import tensorflow as tf
 
 from keras_selfkd.supervision import Supervision
-from keras_selfkd.weights import fit_weight
 from tests import toys
 
 LABELS = np.array([0, 2, 1])
@@ -66,18 +65,6 @@ def test_void_pixels_count_nowhere():
     assert np.isfinite(supervision.reduce(poisoned, valid=valid))
     nothing = tf.zeros_like(valid)
     assert float(supervision.reduce(values, valid=nothing)) == 0.0
-
-
-def test_sample_weights_of_any_fitting_shape():
-    per_pixel = tf.reshape(tf.range(8.0), (2, 2, 2))
-    np.testing.assert_array_equal(fit_weight(per_pixel, 1), [1.5, 5.5])
-    assert fit_weight(tf.ones((2, 1)), 1).shape == (2,)
-    assert fit_weight(tf.ones((2,)), 3).shape == (2, 1, 1)
-    assert fit_weight(per_pixel[..., None], 3).shape == (2, 2, 2)
-    with pytest.raises(
-        ValueError, match=r"Received: sample_weight with shape \(2, 3\)"
-    ):
-        fit_weight(tf.ones((2, 3)), 1)
 
 
 @pytest.mark.parametrize("loss", [None, {"a": "mse"}, ["mse", "mse"]])

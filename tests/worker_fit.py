@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_selfkd import FRSKD, SelfDistillationModel
-from keras_selfkd.distribution import strategy_by_name, synchronize_batch_norm
+from keras_selfkd.distributed.layers import synchronize_batch_norm
+from keras_selfkd.distributed.strategies import strategy_by_name
 from tests import toys
 
 

@@ -170,3 +170,28 @@ def masked_mean(values, mask, keepdims=False):
 
 def at_least_float32(tensor):
     return ops.cast(tensor, keras.backend.result_type(tensor.dtype, "float32"))
+
+
+def check_feature_loss(feature_loss):
+    """Refuses a feature loss that could not be saved with the model."""
+    if isinstance(feature_loss, keras.layers.Layer):
+        return
+    name = getattr(feature_loss, "__name__", None)
+    if name is None or keras.saving.get_registered_name(feature_loss) == name:
+        raise ValueError(
+            "The feature loss must be registered, so that the model can be saved. "
+            "Decorate it with `@keras_selfkd.losses.feature_loss(default_weight=...)` "
+            "or `@keras.saving.register_keras_serializable()`. Received: "
+            f"feature_loss={feature_loss!r}"
+        )
+
+
+def default_weight(feature_loss):
+    """The weight that a feature loss declares for itself."""
+    weight = getattr(feature_loss, "default_weight", None)
+    if weight is None:
+        raise ValueError(
+            "This feature loss has no default weight: pass `feature_weight=...`. "
+            f"Received: feature_loss={feature_loss!r}"
+        )
+    return weight

@@ -4,10 +4,10 @@ import keras
 from keras import ops
 
 from keras_selfkd.arguments import check_integer
+from keras_selfkd.distributed.replicas import replica_count
+from keras_selfkd.distributed.update import Writes
 from keras_selfkd.method import Method
 from keras_selfkd.mixing import MixedLabels
-from keras_selfkd.replicas import replica_count
-from keras_selfkd.update import Writes
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")

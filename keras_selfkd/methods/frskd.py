@@ -2,11 +2,14 @@
 
 import keras
 
-from keras_selfkd import matching, networks
+from keras_selfkd import networks
 from keras_selfkd.arguments import check_integer, check_number, check_weight
+from keras_selfkd.distributed.replicas import replica_count
 from keras_selfkd.losses import attention_transfer, soft_label
+from keras_selfkd.losses.features import check_feature_loss, default_weight
 from keras_selfkd.method import Method, in_use
-from keras_selfkd.replicas import replica_count
+from keras_selfkd.networks.projections import projections
+from keras_selfkd.pixels import mask_at, resized_like
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
@@ -67,9 +70,9 @@ class FRSKD(Method):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        matching.check_feature_loss(feature_loss)
+        check_feature_loss(feature_loss)
         if feature_weight is None:
-            feature_weight = matching.default_weight(feature_loss)
+            feature_weight = default_weight(feature_loss)
         check_weight(soft_label_weight=soft_label_weight, feature_weight=feature_weight)
         check_number(above=0, temperature=temperature)
         check_integer(width=width, depth=depth, repeats=repeats)
@@ -112,12 +115,12 @@ class FRSKD(Method):
     def match(self, targets, taps):
         """Creates what brings the student's taps to a teacher's channels."""
         if "feature" in self.loss_weights:
-            self.projections = matching.projections(self.feature_loss, targets, taps)
+            self.projections = projections(self.feature_loss, targets, taps)
 
     def loss_terms(self, student, batch, supervise):
         # The taps are not detached: the teacher's own loss also trains the student.
         logits, *refined = self.self_teacher(student.features, training=True)
-        logits = matching.resized_like(logits, student.logits)
+        logits = resized_like(logits, student.logits)
         return {
             "task": supervise(batch["y"], student.logits),
             "teacher_task": supervise(batch["y"], logits),
@@ -130,7 +133,7 @@ class FRSKD(Method):
             "soft_label": lambda: soft_label(
                 logits, student.logits, self.temperature, self.multi_label
             ),
-            "feature": lambda: matching.compare(
+            "feature": lambda: feature_distance(
                 self.feature_loss,
                 targets,
                 student.features,
@@ -153,3 +156,25 @@ class FRSKD(Method):
             "repeats": self.repeats,
             "channels": self.channels,
         }
+
+
+def feature_distance(feature_loss, targets, taps, projections, valid):
+    """The sum of a feature loss over the levels, `(batch,)`.
+
+    Args:
+        feature_loss: Function or Layer `(target, prediction, mask=None)`.
+        targets: List of a teacher's maps, resized bilinearly where a tap has another
+            size.
+        taps: List of the student's maps.
+        projections: List of networks for the taps.
+        valid: Mask `(batch, height, width)` of the pixels that are not void, or
+            `None`.
+    """
+    return sum(
+        feature_loss(
+            resized_like(target, tap),
+            project(tap, training=True),
+            mask=mask_at(valid, tap),
+        )
+        for target, tap, project in zip(targets, taps, projections, strict=True)
+    )

@@ -3,13 +3,13 @@
 import keras
 from keras import layers, ops
 
-from keras_selfkd import matching
 from keras_selfkd.arguments import check_weight
 from keras_selfkd.losses import soft_label
-from keras_selfkd.method import Outputs, in_use
-from keras_selfkd.methods.frskd import FRSKD
+from keras_selfkd.method import in_use
+from keras_selfkd.methods.frskd import FRSKD, feature_distance
 from keras_selfkd.mixing import MixedLabels
-from keras_selfkd.networks import is_dense
+from keras_selfkd.pixels import is_dense
+from keras_selfkd.taps import Outputs
 
 ROTATIONS = 4
 
@@ -114,7 +114,7 @@ class FRSKD_SLA(FRSKD):  # noqa: N801 (as the paper writes it)
             return soft_label(target, prediction, self.temperature)
 
         def feature():
-            loss = matching.compare(
+            loss = feature_distance(
                 self.feature_loss, refined, student.features, self.projections, None
             )
             return sum(views(loss)) / (1 + ROTATIONS)

@@ -5,12 +5,14 @@ from itertools import starmap
 import keras
 from keras import ops
 
-from keras_selfkd import distribution, matching, networks
+from keras_selfkd import networks
 from keras_selfkd.arguments import check_boolean, check_number, check_weight
+from keras_selfkd.distributed.layers import synchronize_batch_norm
+from keras_selfkd.distributed.replicas import replica_count
 from keras_selfkd.losses import features, soft_label
 from keras_selfkd.method import Method, in_use
 from keras_selfkd.mixing import Mixup, as_float
-from keras_selfkd.replicas import replica_count
+from keras_selfkd.pixels import mask_at, resized_like
 
 _WEIGHTED = (
     "mixed_task",
@@ -125,7 +127,7 @@ class MixSKD(Method):
         self.branches = networks.branches(outputs, self._last)
         if replica_count() > 1:
             for branch in self.branches:
-                distribution.synchronize_batch_norm(branch)
+                synchronize_batch_norm(branch)
         maps = [branch.outputs[0] for branch in self.branches]
         maps.append(outputs.features[self._last])
         self.joint_head = networks.joint_head(maps, outputs.logits)
@@ -162,7 +164,7 @@ class MixSKD(Method):
 
         maps, logits = self._branch_views(student, mix)
         of_mixture, of_mixed = self._joint_views(maps, student.logits)
-        pairs = [(a, b, matching.mask_at(batch["both_valid"], b)) for a, b in maps]
+        pairs = [(a, b, mask_at(batch["both_valid"], b)) for a, b in maps]
         *others, (clean, mixed) = logits
         all_of_mixed = [z for _, z in logits] + [of_mixture, of_mixed]
         terms = {
@@ -188,13 +190,13 @@ class MixSKD(Method):
         ]
         ends.append((student.features[self._last], student.logits))
         maps = [ops.split(end, 2) for end, _ in ends]
-        logits = [matching.resized_like(z, student.logits) for _, z in ends]
+        logits = [resized_like(z, student.logits) for _, z in ends]
         return [(mix(a), b) for a, b in maps], [ops.split(z, 2) for z in logits]
 
     def _joint_views(self, maps, logits):
         """The joint head's `h(mix(F))` and `h(F(x~))`."""
         views = self.joint_head([ops.concatenate(pair) for pair in maps])
-        return ops.split(matching.resized_like(views, logits), 2)
+        return ops.split(resized_like(views, logits), 2)
 
     def _discrimination(self, pairs):
         """Cross-entropy of telling each pair of maps apart, summed: `(batch,)`."""

@@ -2,11 +2,11 @@
 
 import keras
 
-from keras_selfkd import matching
 from keras_selfkd.arguments import check_names
 from keras_selfkd.losses import normalized_mse
 from keras_selfkd.method import Method
 from keras_selfkd.methods.frskd import FRSKD
+from keras_selfkd.pixels import resized_like
 from keras_selfkd.taps import Tapped
 
 
@@ -166,7 +166,7 @@ class NFD(FRSKD):
     def loss_terms(self, student, batch, supervise):
         if self.teacher is None:
             return super().loss_terms(student, batch, supervise)
-        logits = matching.resized_like(batch["teacher_logits"], student.logits)
+        logits = resized_like(batch["teacher_logits"], student.logits)
         return {
             "task": supervise(batch["y"], student.logits),
             **self.distillation(logits, batch["teacher_features"], student, batch),

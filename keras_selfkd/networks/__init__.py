@@ -3,7 +3,7 @@
 from keras_selfkd.networks.bifpn import FusionShares, bifpn, conv_bn_relu
 from keras_selfkd.networks.branches import branches, joint_head, last_tap
 from keras_selfkd.networks.discriminators import discriminator
-from keras_selfkd.networks.heads import is_dense, prediction_head
+from keras_selfkd.networks.heads import prediction_head
 from keras_selfkd.networks.self_teacher import self_teacher
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     "branches",
     "conv_bn_relu",
     "discriminator",
-    "is_dense",
     "joint_head",
     "last_tap",
     "prediction_head",

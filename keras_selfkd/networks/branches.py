@@ -7,7 +7,8 @@ import keras
 from keras import layers
 
 from keras_selfkd.networks.bifpn import conv_bn_relu
-from keras_selfkd.networks.heads import is_dense, prediction_head
+from keras_selfkd.networks.heads import prediction_head
+from keras_selfkd.pixels import is_dense
 
 
 def last_tap(outputs):

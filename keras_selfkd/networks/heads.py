@@ -4,11 +4,7 @@ import keras
 from keras import layers
 
 from keras_selfkd.networks.bifpn import batch_norm
-
-
-def is_dense(logits):
-    """Whether a student predicts a class for every pixel."""
-    return len(logits.shape) == 4
+from keras_selfkd.pixels import is_dense
 
 
 def prediction_head(features, logits, sync=False):

@@ -5,7 +5,8 @@ import warnings
 import keras
 
 from keras_selfkd.networks.bifpn import bifpn
-from keras_selfkd.networks.heads import is_dense, prediction_head
+from keras_selfkd.networks.heads import prediction_head
+from keras_selfkd.pixels import is_dense
 
 
 def self_teacher(student, outputs, width, depth, repeats, channels, sync):

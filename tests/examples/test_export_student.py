@@ -16,7 +16,7 @@ from PIL import Image
 from examples import export_student, trained
 from examples.mask_results import score_masks
 from keras_selfkd import SelfDistillationModel, Supervised
-from keras_selfkd.litert import describe_input, predict_tflite
+from keras_selfkd.export.litert import describe_input, predict_tflite
 
 ROOT = pathlib.Path(__file__).parents[2]
 NAMES = [str(digit) for digit in range(10)]

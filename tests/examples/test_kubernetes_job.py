@@ -12,7 +12,7 @@ from absl import flags
 
 import keras_selfkd
 from examples import train_classifier
-from keras_selfkd import cluster
+from keras_selfkd.distributed import cluster
 from tests.test_packaging import arguments_of_setup
 
 FILE = pathlib.Path(train_classifier.__file__).with_name("kubernetes_job.yaml")

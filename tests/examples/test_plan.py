@@ -3,7 +3,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from examples import methods, plan, train_classifier
-from keras_selfkd.distribution import strategy_by_name
+from keras_selfkd.distributed.strategies import strategy_by_name
 
 
 def printed(capsys, *arguments):

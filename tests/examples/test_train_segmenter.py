@@ -12,7 +12,8 @@ from examples import train_segmenter
 from examples.segmentation_data import load_masked_data
 from examples.students import segmenter_builders
 from examples.unused_flags import refuse_unused
-from keras_selfkd.distribution import batch_norms, strategy_by_name
+from keras_selfkd.distributed.layers import batch_norms
+from keras_selfkd.distributed.strategies import strategy_by_name
 from tests.examples.runner import history, trial
 
 

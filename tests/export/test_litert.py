@@ -5,13 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_selfkd.litert import (
+from keras_selfkd.export.batches import image_batches, in_batches, whole_batches
+from keras_selfkd.export.litert import (
     count_operators,
     describe_input,
-    image_batches,
-    in_batches,
     predict_tflite,
-    whole_batches,
     write_tflite,
 )
 

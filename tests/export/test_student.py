@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from keras_selfkd import FRSKD, SelfDistillationModel, export, export_report
-from keras_selfkd.deployment import sample_images
-from keras_selfkd.export import export_saved_model, export_student
-from keras_selfkd.litert import describe_input, import_litert, predict_tflite
+from keras_selfkd.export.deployment import sample_images
+from keras_selfkd.export.litert import describe_input, import_litert, predict_tflite
+from keras_selfkd.export.student import export_saved_model, export_student
 
 SHAPE = (12, 20, 1)
 # Bytes of a weight, by `quantize`.

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_selfkd import export, export_onnx
-from keras_selfkd.onnx_files import count_onnx_operators, predict_onnx
-from tests.test_export import SHAPE, build_student
+from keras_selfkd import export_onnx
+from keras_selfkd.export import student as exports
+from keras_selfkd.export.onnx import count_onnx_operators, predict_onnx
+from tests.export.test_student import SHAPE, build_student
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,7 @@ def test_a_file_that_computes_something_else_is_not_kept(
     student, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
-        export, "predict_onnx", lambda *args: 1.01 * predict_onnx(*args)
+        exports, "predict_onnx", lambda *args: 1.01 * predict_onnx(*args)
     )
     with pytest.raises(RuntimeError, match="doesn't compute what Keras does"):
         export_onnx(student, tmp_path / "student.onnx")

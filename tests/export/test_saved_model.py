@@ -4,8 +4,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_selfkd import export_saved_model, saved_model
-from tests.test_export import SHAPE, build_student
+from keras_selfkd import export_saved_model
+from keras_selfkd.export import saved_model
+from tests.export.test_student import SHAPE, build_student
 
 
 @pytest.fixture(scope="module")

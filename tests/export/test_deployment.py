@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_selfkd import SelfDistillationModel, Supervised
-from keras_selfkd.deployment import (
+from keras_selfkd.export.deployment import (
     deployed_model,
     input_signature,
     load_file,

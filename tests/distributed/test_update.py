@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from keras_selfkd import NFD, SelfDistillationModel, Supervised
-from keras_selfkd.update import Writes
+from keras_selfkd.distributed.update import Writes
 from tests import toys
 
 pytestmark = pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning")

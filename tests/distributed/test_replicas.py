@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_selfkd import replicas
+from keras_selfkd.distributed import replicas
 from tests.replica_values import local, run
 
 

@@ -1,9 +1,9 @@
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from keras_selfkd.losses import attention_transfer, fitnet_hint, normalized_mse
-from keras_selfkd.matching import compare, mask_at, projections, resized_like
+from keras_selfkd.methods.frskd import feature_distance
+from keras_selfkd.networks.projections import projections
 
 
 def maps(*shape, seed=0):
@@ -16,7 +16,7 @@ def test_the_levels_add_up_each_with_its_mask():
     valid = np.zeros((2, 16, 16), bool)
     valid[:, :8] = True
     layers = projections(normalized_mse, targets, taps)
-    found = compare(normalized_mse, targets, taps, layers, valid)
+    found = feature_distance(normalized_mse, targets, taps, layers, valid)
     expected = sum(
         normalized_mse(target[:, : size // 2], tap[:, : size // 2])
         for target, tap, size in zip(targets, taps, (8, 4), strict=True)
@@ -27,7 +27,7 @@ def test_the_levels_add_up_each_with_its_mask():
 def test_a_target_of_another_size_is_resized_bilinearly():
     target, tap = maps(2, 6, 10, 3), maps(2, 3, 4, 3, seed=1)
     layers = projections(attention_transfer, [target], [tap])
-    found = compare(attention_transfer, [target], [tap], layers, None)
+    found = feature_distance(attention_transfer, [target], [tap], layers, None)
     resized = tf.image.resize(target, (3, 4))
     np.testing.assert_allclose(found, attention_transfer(resized, tap), rtol=1e-5)
 
@@ -46,36 +46,9 @@ def test_a_regressor_on_every_level_normalises_by_the_batch():
     (regressor,) = projections(fitnet_hint, [target], [tap])
     assert len(regressor.trainable_variables) == 3
     found, scaled = (
-        compare(fitnet_hint, [target], [values], [regressor], None)
+        feature_distance(fitnet_hint, [target], [values], [regressor], None)
         for values in (tap, 100.0 * tap)
     )
     np.testing.assert_allclose(found, scaled, rtol=1e-3)
     moving_mean = regressor.non_trainable_variables[0]
     assert np.any(moving_mean.numpy())
-
-
-@pytest.mark.parametrize("maps_shape", [(2, 7), (2, 4, 4, 3)])
-def test_nothing_is_resized_without_need(maps_shape):
-    values = maps(*maps_shape)
-    assert resized_like(values, maps(2, 4, 4)) is values
-
-
-def test_a_map_position_is_valid_where_most_of_it_is():
-    valid = np.ones((1, 4, 4), bool)
-    valid[0, :2, :2] = False
-    valid[0, 2, 2] = False
-    expected = [[[False, True], [True, True]]]
-    np.testing.assert_array_equal(mask_at(valid, maps(1, 2, 2, 1)), expected)
-    assert mask_at(None, maps(1, 2, 2, 1)) is None
-
-
-@pytest.mark.parametrize("cells", [(2, 2), (3, 5), (16, 12)])
-def test_a_cells_share_of_valid_pixels_restated_in_numpy(cells):
-    """By enlarging each pixel until cells and pixels have common borders."""
-    valid = np.random.default_rng(0).random((2, 16, 12)) < 0.5
-    large = valid.repeat(cells[0], 1).repeat(cells[1], 2)
-    shares = large.reshape(2, cells[0], 16, cells[1], 12).mean((2, 4))
-    found = mask_at(valid, maps(1, *cells, 1))
-    clear = np.abs(shares - 0.5) > 1e-3
-    np.testing.assert_array_equal(np.array(found)[clear], (shares > 0.5)[clear])
-    assert clear.mean() > 0.7

@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_selfkd.deployment import all_layers
-from keras_selfkd.litert import image_batches, in_batches, with_batch_size
+from keras_selfkd.export.batches import image_batches, in_batches
+from keras_selfkd.export.deployment import all_layers
+from keras_selfkd.export.litert import with_batch_size
 
 # TensorFlow's operators that ONNX can say by others, in its own text format. Exact GELU
 # is written with Erfc, CELU with Expm1.

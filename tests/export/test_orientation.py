@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from keras_selfkd.orientation import decode_upright, orientation, turned
+from keras_selfkd.export.orientation import decode_upright, orientation, turned
 
 read = tf.function(orientation, input_signature=[tf.TensorSpec((), tf.string)])
 LARGE_FIRST, SMALL_FIRST = b"MM", b"II"

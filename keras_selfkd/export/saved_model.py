@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_selfkd.litert import in_batches
-from keras_selfkd.orientation import decode_upright
+from keras_selfkd.export.batches import in_batches
+from keras_selfkd.export.orientation import decode_upright
 
 
 def write_saved_model(model, path, signature, encoded):

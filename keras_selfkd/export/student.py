@@ -3,11 +3,12 @@
 import functools
 import pathlib
 
-from keras_selfkd.deployment import deployed_model, input_signature, sample_images
-from keras_selfkd.export_notes import notes
-from keras_selfkd.export_report import ExportReport, compare, decisions
-from keras_selfkd.files import whole, write_json
-from keras_selfkd.litert import (
+from keras_selfkd.export.deployment import (
+    deployed_model,
+    input_signature,
+    sample_images,
+)
+from keras_selfkd.export.litert import (
     CALIBRATED,
     QUANTIZATIONS,
     count_operators,
@@ -16,19 +17,22 @@ from keras_selfkd.litert import (
     predict_tflite,
     write_tflite,
 )
-from keras_selfkd.onnx_files import (
+from keras_selfkd.export.notes import notes
+from keras_selfkd.export.onnx import (
     check_onnx,
     count_onnx_operators,
     predict_onnx,
     write_onnx,
 )
-from keras_selfkd.saved_model import (
+from keras_selfkd.export.report import ExportReport, decisions, measure
+from keras_selfkd.export.saved_model import (
     check_encodable,
     predict_encoded,
     predict_saved_model,
     random_files,
     write_saved_model,
 )
+from keras_selfkd.files import whole, write_json
 
 CALIBRATION_IMAGES = 256  # TensorFlow advises a few hundred.
 LEAST_IMAGES = 8  # Fewer leave the ranges of activations to chance.
@@ -122,7 +126,7 @@ def export_student(
     with whole(path) as staged:
         write_tflite(model, staged, signature, quantize, samples, input_dtype)
         outputs = predict_tflite(staged, checked)
-        measured = compare(model, checked, outputs, decide, quantize)
+        measured = measure(model, checked, outputs, decide, quantize)
         size, operators = staged.stat().st_size, count_operators(staged)
         about["input"] = describe_input(staged)
         # Never the new file beside what was said of an older one.
@@ -172,7 +176,7 @@ def export_onnx(
     samples = sample_images(model, representative_data, CHECKED_IMAGES)
     with whole(path) as staged:
         write_onnx(model, staged, signature)
-        measured = compare(model, samples, predict_onnx(staged, samples), decide)
+        measured = measure(model, samples, predict_onnx(staged, samples), decide)
         size, operators = staged.stat().st_size, count_onnx_operators(staged)
     return ExportReport(str(path), size, operators, None, **measured)
 
@@ -228,11 +232,11 @@ def export_saved_model(
         write_saved_model(model, staged, signature, encoded)
         size_of_calls = batch_size or CHECKED_IMAGES
         outputs = predict_saved_model(staged, samples, size_of_calls)
-        measured = compare(model, samples, outputs, decide)
+        measured = measure(model, samples, outputs, decide)
         if encoded:
             pixels, files = random_files(model, batch_size or 2)
             outputs = predict_encoded(staged, files, size_of_calls)
-            compare(model, pixels, outputs, decide)
+            measure(model, pixels, outputs, decide)
         size = sum(file.stat().st_size for file in staged.rglob("*") if file.is_file())
     return ExportReport(str(path), size, {}, None, **measured)
 

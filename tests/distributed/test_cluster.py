@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_selfkd import cluster
+from keras_selfkd.distributed import cluster
 from tests import equality, toys, workers
 
 WORKERS = {"worker": ["127.0.0.1:1001", "127.0.0.1:1002"]}

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_selfkd import FRSKD, SelfDistillationModel, Supervised, distribution
+from keras_selfkd import FRSKD, SelfDistillationModel, Supervised
+from keras_selfkd.distributed import layers, strategies, update
 from tests import equality, toys
 from tests.replica_values import local, run
 
@@ -11,7 +12,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning
 
 
 def test_none_is_the_default_strategy():
-    strategy = distribution.strategy_by_name("none")
+    strategy = strategies.strategy_by_name("none")
     assert strategy.num_replicas_in_sync == 1
     with strategy.scope():
         assert not tf.distribute.has_strategy()
@@ -26,14 +27,14 @@ def test_one_device_trains():
 
 def test_error_unknown_name():
     with pytest.raises(ValueError, match="'mirrored', 'multi_worker', 'none'"):
-        distribution.strategy_by_name("horovod")
+        strategies.strategy_by_name("horovod")
 
 
 def test_sum_of_gradients_keeps_what_has_none(two_replicas):
     optimizer = keras.optimizers.SGD()
 
     def step(gradient):
-        summed = distribution.sum_of_gradients([gradient, None], optimizer)
+        summed = update.sum_of_gradients([gradient, None], optimizer)
         assert summed[1] is None
         return summed[0]
 
@@ -49,7 +50,7 @@ def test_apply_if_on_replicas(two_replicas, condition):
     @tf.function
     def step(flag):
         def replica(flag):
-            distribution.apply_if(
+            update.apply_if(
                 flag,
                 lambda value: variable.assign(value),
                 args=(tf.constant(2.0),),
@@ -60,11 +61,11 @@ def test_apply_if_on_replicas(two_replicas, condition):
 
     step(tf.constant(condition))
     assert float(variable.numpy()) == (4.0 if condition else 0.0)
-    part = distribution.replicated_part(keras.optimizers.SGD)
+    part = update.replicated_part(keras.optimizers.SGD)
     assert part.__name__ == "TFOptimizer"
     assert all(
         getattr(part, name).__qualname__.startswith(part.__name__)
-        for name in distribution.HOOKS
+        for name in update.HOOKS
     )
 
 
@@ -93,7 +94,7 @@ def test_synchronised_batch_norm_equals_one_device(two_replicas, synchronised):
         with strategy.scope():
             student = toys.nested_classifier()
             if synchronised:
-                assert distribution.synchronize_batch_norm(student) is student
+                assert layers.synchronize_batch_norm(student) is student
             model = SelfDistillationModel(student, Supervised())
             model.compile(keras.optimizers.SGD(0.1), toys.cross_entropy())
         model.fit(*toys.class_data(8), batch_size=8, shuffle=False, verbose=0)
@@ -194,7 +195,7 @@ def test_gradients_that_overflow_on_one_replica_skip_the_step_on_all(two_replica
 def test_without_the_optimizers_hooks_keras_sums_the_gradients(
     two_replicas, monkeypatch
 ):
-    monkeypatch.setattr(distribution, "HOOKS", ("_gone",))
+    monkeypatch.setattr(update, "HOOKS", ("_gone",))
     weights = [
         equality.train("plain", "momentum", strategy)[0]
         for strategy in (tf.distribute.get_strategy(), two_replicas)
@@ -203,8 +204,8 @@ def test_without_the_optimizers_hooks_keras_sums_the_gradients(
 
 
 def test_error_without_the_hooks_that_several_workers_need(two_replicas, monkeypatch):
-    monkeypatch.setattr(distribution, "HOOKS", ("_gone",))
-    monkeypatch.setattr(distribution, "is_multi_worker", lambda strategy: True)
+    monkeypatch.setattr(update, "HOOKS", ("_gone",))
+    monkeypatch.setattr(strategies, "is_multi_worker", lambda strategy: True)
     with two_replicas.scope(), pytest.raises(ValueError, match=r"Install Keras 3\.13"):
         SelfDistillationModel(toys.classifier(), Supervised())
 
@@ -289,4 +290,4 @@ def test_error_parameter_server(monkeypatch):
     servers = object.__new__(tf.distribute.ParameterServerStrategy)
     monkeypatch.setattr(tf.distribute, "get_strategy", lambda: servers)
     with pytest.raises(ValueError, match="does not support ParameterServerStrategy"):
-        distribution.check_strategy([])
+        strategies.check_strategy([])

@@ -1,7 +1,11 @@
 """What a step writes: held back until it is known to be finite on all replicas."""
 
+import contextlib
+
 import keras
 import tensorflow as tf
+
+from keras_selfkd.distributed.replicas import replica_count, sum_over_replicas
 
 
 class Writes(keras.StatelessScope):
@@ -72,3 +76,86 @@ def nan_unless_finite(gradients, variables, values, optimizer, dtype):
     new = finite(values[i] for i in kept)
     accepted = tf.reduce_all(finite(known)) & tf.reduce_all(new | ~old)
     return tf.where(accepted, tf.zeros((), dtype), tf.constant(float("nan"), dtype))
+
+
+# What Keras's optimizers do otherwise under tf.distribute.
+HOOKS = (
+    "_apply_weight_decay",
+    "_backend_update_step",
+    "_backend_increment_gradient_accumulators",
+    "_overwrite_model_variables_with_average_value",
+)
+
+
+def sum_of_gradients(gradients, optimizer):
+    """All replicas' gradients summed, unless the optimizer does it; `None` stays."""
+    if replica_count() == 1 or replicated_part(type(optimizer)) is None:
+        return gradients
+    known = [gradient for gradient in gradients if gradient is not None]
+    summed = iter(sum_over_replicas(known))
+    return [None if gradient is None else next(summed) for gradient in gradients]
+
+
+def apply_if(condition, apply, args, optimizer):
+    """Runs `apply(*args)` on every replica, or on none.
+
+    Args:
+        condition: Boolean tensor, equal on all replicas.
+        apply: Function that may apply gradients, equal on all replicas, with
+            `optimizer`.
+        args: Tuple, its arguments.
+        optimizer: Keras optimizer.
+    """
+    if not tf.distribute.has_strategy():
+        tf.cond(condition, as_branch(apply, args), as_branch(lambda: None, ()))
+        return
+
+    def across(strategy, condition, *args):
+        # Counters change on all replicas at once, which a branch inside of a replica
+        # could not do; so the branch is taken outside of them.
+        local = strategy.experimental_local_results(condition)[0]
+        each = strategy.extended.call_for_each_replica
+        with updates_of_each_replica(optimizer):
+            tf.cond(local, as_branch(each, (apply, args)), as_branch(lambda: None, ()))
+
+    tf.distribute.get_replica_context().merge_call(across, args=(condition, *args))
+
+
+@contextlib.contextmanager
+def updates_of_each_replica(optimizer):
+    """Inside, each replica updates its own copy by gradients that are summed already.
+
+    Keras clips and accumulates each replica's gradients and sums them afterwards;
+    the sum cannot be part of a branch, so accumulation fails. Its layer for
+    tf.distribute is skipped here, and what it does on one device remains.
+    """
+    part = replicated_part(type(optimizer))
+    if part is None:
+        yield
+        return
+    own = {name: vars(part)[name] for name in HOOKS}
+    # On the class, not the object: subclasses keep what they override, and optimizers
+    # inside of others follow.
+    for name in HOOKS:
+        setattr(part, name, getattr(super(part, part), name))
+    try:
+        yield
+    finally:
+        for name in HOOKS:
+            setattr(part, name, own[name])
+
+
+def replicated_part(kind):
+    """The parent of an optimizer class that only tf.distribute needs, or `None`."""
+    names = {*HOOKS, "_all_reduce_sum_gradients"}
+    return next(
+        (parent for parent in kind.__mro__ if names <= vars(parent).keys()), None
+    )
+
+
+def as_branch(function, args):
+    def branch():
+        function(*args)
+        return tf.constant(0)
+
+    return branch

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_selfkd.litert import image_batches
+from keras_selfkd.export.batches import image_batches
 
 # What Keras raises for files that are cut off, unknown or forbidden.
 _UNREADABLE = (

@@ -1,6 +1,6 @@
 import json
 
-from keras_selfkd.export_report import ExportReport
+from keras_selfkd.export.report import ExportReport
 
 
 def test_the_report_prints_as_a_table_and_saves_as_json(tmp_path):

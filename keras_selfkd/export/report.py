@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_selfkd.export.batches import in_batches
 from keras_selfkd.files import write_json
-from keras_selfkd.litert import in_batches
 
 # Of the largest output. Kernels differ by 1e-6, half precision by 1e-3, mistakes 1e-1.
 TOLERANCE = {None: 1e-3, "float16": 1e-2}
@@ -50,7 +50,7 @@ class ExportReport(NamedTuple):
         write_json(path, self._asdict())
 
 
-def compare(model, images, actual, decide, quantize=None):
+def measure(model, images, actual, decide, quantize=None):
     """Measures outputs against Keras's, and refuses unusable ones.
 
     Args:
