@@ -1,9 +1,43 @@
 """A user's batch as the dict that a method gets."""
 
+import keras
 import tensorflow as tf
+
+from keras_selfkd.arguments import check_single
+from keras_selfkd.distributed.replicas import share_of_batch
 
 # What a data set may yield beside its images: `{"image": images, "index": ...}`.
 KEYS = ("index", "pair", "view")
+
+
+def checked_batch(data, logits, supervision):
+    """A step's batch, checked, as this replica computes it.
+
+    Args:
+        data: What a data set yields: images, labels and maybe sample weights.
+        logits: The student's symbolic logits.
+        supervision: `Supervision` of the compiled loss.
+
+    Returns:
+        Dict with the keys `"x"`, `"y"`, `"sample_weight"`, `"valid"` and those of
+        `KEYS` that the data set yields; and the replica's `Share`.
+
+    Raises:
+        ValueError: for images, labels or weights that do not fit; what is known in the
+            step alone raises a `tf.errors.InvalidArgumentError` there.
+    """
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    check_single(x=x, y=y, sample_weight=sample_weight)
+    images, others = images_and_keys(x)
+    batch = {"x": images, "y": y, "sample_weight": sample_weight, **others}
+    given = {key: value for key, value in batch.items() if value is not None}
+    share = share_of_batch([*given.values()])
+    batch |= zip(given, share.tensors, strict=True)
+    checks = supervision.check_labels(batch["y"], logits) + check_counts(batch)
+    with tf.control_dependencies(checks):
+        batch |= {key: tf.identity(batch[key]) for key in ("x", "y")}
+    batch["valid"] = supervision.valid_pixels(batch["y"], logits)
+    return batch, share
 
 
 def images_and_keys(x):

@@ -4,7 +4,6 @@ import contextlib
 
 import keras
 
-from keras_selfkd.arguments import check_weight
 from keras_selfkd.distributed.layers import layers_in
 from keras_selfkd.mixing import Mixing
 
@@ -130,21 +129,6 @@ def free_if_it_fails(method):
         for one in free:
             one.built = False
         raise
-
-
-def in_use(loss_weights):
-    """Weights of terms without those that are 0; a schedule may be 0 for a while."""
-    return {
-        term: weight
-        for term, weight in loss_weights.items()
-        if callable(weight) or weight != 0
-    }
-
-
-def check_loss_weights(method):
-    """Refuses weights that are neither numbers of at least 0 nor schedules."""
-    for term, weight in method.loss_weights.items():
-        check_weight(**{f"the weight of {method.name}'s {term!r}": weight})
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")

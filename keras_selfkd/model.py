@@ -7,8 +7,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_selfkd.arguments import check_names, check_single
-from keras_selfkd.batch import check_counts, images_and_keys
+from keras_selfkd.arguments import check_names
+from keras_selfkd.batch import checked_batch, images_and_keys
 from keras_selfkd.distributed import replicas
 from keras_selfkd.distributed.replicated_model import ReplicatedModel
 from keras_selfkd.distributed.strategies import check_compilation, check_strategy
@@ -19,17 +19,14 @@ from keras_selfkd.distributed.update import (
     sum_of_gradients,
 )
 from keras_selfkd.graph import like_inputs
-from keras_selfkd.method import (
-    check_loss_weights,
-    check_method,
-    free_if_it_fails,
-    in_use,
-)
+from keras_selfkd.method import check_method, free_if_it_fails
 from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.pixels import at_size_of, enlarged, is_dense
+from keras_selfkd.seeds import SeededModel
 from keras_selfkd.students import check_student
-from keras_selfkd.supervision import Supervision
+from keras_selfkd.supervision import Supervision, check_compiled
 from keras_selfkd.taps import Outputs, Tapped
+from keras_selfkd.terms import Terms
 
 
 class Step(NamedTuple):
@@ -43,7 +40,7 @@ class Step(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
-class SelfDistillationModel(ReplicatedModel):
+class SelfDistillationModel(SeededModel, ReplicatedModel):
     """Trains a student with a self-distillation method; behaves as the student.
 
     `compile`, `fit`, `evaluate` and `predict` are Keras's own. Training logs the
@@ -102,10 +99,9 @@ class SelfDistillationModel(ReplicatedModel):
         self.taps = tapped.names
         with dtype_policy(self.dtype_policy), free_if_it_fails(method):
             method.attach(student, tapped.symbolic)
-            check_loss_weights(method)
-        self._terms = in_use(method.loss_weights)
+            self._terms = Terms(method)
         self.term_trackers = [
-            keras.metrics.Mean(name=f"{term}_loss") for term in self._terms
+            keras.metrics.Mean(name=f"{term}_loss") for term in self._terms.weights
         ]
         self._tapped = tapped
         # Otherwise Keras skips the optimizer's state on loading.
@@ -169,7 +165,9 @@ class SelfDistillationModel(ReplicatedModel):
     def train_step(self, data):
         check_compilation(self.jit_compile)
         supervision = Supervision(self.loss)
-        data, share = self._checked_batch(data, supervision)
+        logits = self._tapped.symbolic.logits
+        data, share = checked_batch(data, logits, supervision)
+        self.method.multi_label = supervision.multi_label
         step = self._computed(data, share, supervision)
         logs = self._applied(step)
         return self._update_metrics(step, logs, share.reported)
@@ -178,7 +176,7 @@ class SelfDistillationModel(ReplicatedModel):
         """The forward pass, its losses and their gradients; nothing is changed."""
         writes = Writes()
         with tf.GradientTape() as tape:
-            with writes, replicas.seeds_of_this_replica(self._seed_states()):
+            with writes, replicas.seeds_of_this_replica(self.seed_states()):
                 with tape.stop_recording():
                     batch = self.method.prepare(dict(data))
                 writes.losses.clear()  # Those of a frozen teacher.
@@ -186,8 +184,10 @@ class SelfDistillationModel(ReplicatedModel):
                 logits = enlarged(student.logits, data["y"])
                 student = student._replace(logits=logits)
                 terms = self.method.loss_terms(student, batch, supervision)
-            terms = self._terms_in_use(terms, data["x"], logits, supervision)
-            terms = self._weighted(terms, batch, supervision, share)
+            terms = self._terms.checked(terms, data["x"], logits)
+            terms = self._terms.reduced(
+                terms, batch, supervision, share, self.optimizer.iterations
+            )
             # What layers add is mostly a mean over their examples.
             added = [
                 ops.cast(ops.sum(value), keras.config.floatx()) * share.portion
@@ -200,36 +200,6 @@ class SelfDistillationModel(ReplicatedModel):
         gradients = tape.gradient(scaled_loss, self.trainable_weights)
         losses = {"loss": loss, **{f"{name}_loss": terms[name] for name in terms}}
         return Step(batch, student, losses, gradients, writes)
-
-    def _terms_in_use(self, terms, images, logits, supervision):
-        """What a method returned, checked, without the terms of weight 0."""
-        weights = self.method.loss_weights
-        if not self._terms.keys() <= terms.keys() <= weights.keys():
-            raise ValueError(
-                f"{self.method.name}: `loss_terms` must return the terms that "
-                f"`loss_weights` declares, {sorted(weights)}. Received: {sorted(terms)}"
-            )
-        return {
-            name: supervision.checked_term(name, terms[name], images, logits)
-            for name in self._terms
-        }
-
-    def _weighted(self, terms, batch, supervision, share):
-        """Terms reduced over the batch, times their weights."""
-        return {
-            name: self._weight(self._terms[name])
-            * supervision.reduce(
-                term,
-                batch["sample_weight"],
-                batch["valid"],
-                copies=share.copies,
-                portion=share.portion,
-            )
-            for name, term in terms.items()
-        }
-
-    def _weight(self, weight):
-        return weight(self.optimizer.iterations) if callable(weight) else weight
 
     def _applied(self, step):
         """Changes the weights, unless something is not finite; returns the losses."""
@@ -285,23 +255,6 @@ class SelfDistillationModel(ReplicatedModel):
                     del results[tracker.name]
         return results
 
-    def _checked_batch(self, data, supervision):
-        """The user's batch as a dict with its labels checked, and its `Share`."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        check_single(x=x, y=y, sample_weight=sample_weight)
-        images, extra = images_and_keys(x)
-        batch = {"x": images, "y": y, "sample_weight": sample_weight, **extra}
-        given = {key: value for key, value in batch.items() if value is not None}
-        share = replicas.share_of_batch([*given.values()])
-        batch |= zip(given, share.tensors, strict=True)
-        logits = self._tapped.symbolic.logits
-        checks = supervision.check_labels(batch["y"], logits) + check_counts(batch)
-        self.method.multi_label = supervision.multi_label
-        with tf.control_dependencies(checks):
-            batch |= {key: tf.identity(batch[key]) for key in ("x", "y")}
-        batch["valid"] = supervision.valid_pixels(batch["y"], logits)
-        return batch, share
-
     def _update_metrics(self, step, losses, count):
         """Updates the logs; metrics see the first view, mixed or not."""
         every = ops.cast(replicas.sum_over_replicas(count), "float32")
@@ -314,26 +267,6 @@ class SelfDistillationModel(ReplicatedModel):
         weight = weight if weight is None else weight[:count]
         logs = self.compute_metrics(x[:count], y[:count], logits[:count], weight)
         return self.worker_logs(logs)
-
-    def save_own_variables(self, store):
-        """Adds the seed generators' states, which Keras leaves out."""
-        super().save_own_variables(store)
-        for i, state in enumerate(self._seed_states()):
-            store[f"seed_state_{i}"] = state
-
-    def load_own_variables(self, store):
-        names = store.keys()  # A store has keys, but cannot be iterated over.
-        own = {name: store[name] for name in names if "seed_state" not in name}
-        super().load_own_variables(own)
-        for i, state in enumerate(self._seed_states()):
-            state.assign(store[f"seed_state_{i}"])
-
-    def _seed_states(self):
-        return [
-            variable
-            for variable in self.non_trainable_variables
-            if variable.path.endswith("seed_generator_state")
-        ]
 
     def get_config(self):
         return {
@@ -350,17 +283,6 @@ class SelfDistillationModel(ReplicatedModel):
             for key in ("student", "method")
         }
         return cls(**{**config, **parts})
-
-
-def check_compiled(model):
-    """Refuses weights of the compiled loss, which are metrics in the wrong place."""
-    given = (model.get_compile_config() or {}).get("loss_weights")
-    if given is not None:
-        raise ValueError(
-            "The student has one loss, so `compile` takes no `loss_weights`. Its third "
-            "positional argument is that, not the metrics: write `compile(optimizer, "
-            f"loss, metrics=[...])`. Received: loss_weights={given}"
-        )
 
 
 @contextlib.contextmanager

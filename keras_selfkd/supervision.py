@@ -110,39 +110,6 @@ class Supervision:
             return self.is_sparse
         return len(y.shape) < len(logits.shape) or y.shape[-1] == 1
 
-    def checked_term(self, name, values, images, logits):
-        """Returns a term that has one value, or one for each image or each pixel.
-
-        Args:
-            name: What messages call it.
-            values: What a method returned.
-            images: The user's images, `(batch, ...)`.
-            logits: The student's logits, as large as the masks.
-
-        Raises:
-            ValueError: if the shape is known, and another one.
-            tf.errors.InvalidArgumentError: in the step, if it is known there alone.
-        """
-        shape = tuple(values.shape)
-        message = (
-            f"The term {name!r} must be a scalar, (batch,) or (batch, height, width): "
-            "one view's, as many as images. Split views with `student.split(views)`. "
-            f"Received: {name} with shape {shape} for {images.shape[0]} images"
-        )
-        known = (images.shape[0], *logits.shape[1:-1])[: max(1, len(shape))]
-        same = len(shape) in (0, 1, len(logits.shape) - 1) and all(
-            None in (size, other) or size == other
-            for size, other in zip(shape, known, strict=False)
-        )
-        if not same:
-            raise ValueError(message)
-        if not shape or None not in (shape[0], known[0]):
-            return values
-        equal = tf.shape(values)[0] == tf.shape(images)[0]
-        check = tf.debugging.Assert(equal, [message, tf.shape(values)])
-        with tf.control_dependencies([check]):
-            return tf.identity(values)
-
     def reduce(self, values, sample_weight=None, valid=None, copies=1, portion=1.0):
         """This replica's share of a term: shares add up to the term over all replicas.
 
@@ -198,3 +165,14 @@ def is_sparse(loss):
     return function is keras.losses.sparse_categorical_crossentropy or isinstance(
         loss, keras.losses.SparseCategoricalCrossentropy
     )
+
+
+def check_compiled(model):
+    """Refuses weights of the compiled loss, which are metrics in the wrong place."""
+    given = (model.get_compile_config() or {}).get("loss_weights")
+    if given is not None:
+        raise ValueError(
+            "The student has one loss, so `compile` takes no `loss_weights`. Its third "
+            "positional argument is that, not the metrics: write `compile(optimizer, "
+            f"loss, metrics=[...])`. Received: loss_weights={given}"
+        )
