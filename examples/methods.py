@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from absl import flags
 
-from examples.unused_flags import arguments_of, used_only
+from examples.unused_flags import used_only
 from keras_selfkd import (
     FRSKD,
     FRSKD_SLA,
@@ -20,6 +20,7 @@ from keras_selfkd import (
     losses,
 )
 from keras_selfkd.export.deployment import load_file
+from keras_selfkd.method import arguments_of
 
 _SOFT_LABEL_WEIGHT = flags.DEFINE_float(
     "soft_label_weight",
@@ -126,7 +127,7 @@ def build_method(name, steps, dense=False):
     method = METHODS[name].build(steps, MASKS if dense else CLASSES)
     if not METHODS[name].distils or _EVERY_K_STEPS.value == 1:
         return method
-    return EveryKSteps(method, _EVERY_K_STEPS.value)
+    return EveryKSteps(method, k=_EVERY_K_STEPS.value)
 
 
 def _supervised(steps, defaults):

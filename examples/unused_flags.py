@@ -1,28 +1,8 @@
 """Flags that have no use in a run: refused by name instead of ignored."""
 
-import inspect
-
-import keras
 from absl import flags
 
 _RULES = []
-
-
-def arguments_of(method):
-    """Names of the arguments that a class of methods takes, its parents' included.
-
-    Example:
-    >>> from keras_selfkd import FRSKD, FRSKD_SLA, MixSKD, NFD
-    >>> ["width" in arguments_of(method) for method in (FRSKD, FRSKD_SLA, NFD, MixSKD)]
-    [True, True, True, False]
-    """
-    names = set()
-    for parent in method.__mro__[: -len(keras.layers.Layer.__mro__)]:
-        own = inspect.signature(parent.__init__).parameters.keys() - {"self", "kwargs"}
-        # A class that repeats some of its parent's arguments repeats all it takes.
-        if not own & names:
-            names |= own
-    return names
 
 
 def used_only(flag, condition, remedy):

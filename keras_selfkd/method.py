@@ -1,11 +1,13 @@
 """What a method is: the hooks of one training step, and plain training as a method."""
 
 import contextlib
+import inspect
 
 import keras
 
 from keras_selfkd.distributed.layers import layers_in
 from keras_selfkd.mixing import Mixing
+from keras_selfkd.pixels import is_dense
 
 
 class Method(keras.layers.Layer):
@@ -24,6 +26,8 @@ class Method(keras.layers.Layer):
 
     Attributes:
         minimum_taps: Number of taps the method needs; 0 for methods on logits.
+        terms: Names of its losses; see `loss_weights`.
+        dense: Whether it can train pixel students.
         compares_views: Whether it compares what the student says of several versions
             of an image, so that the student must not change images at random.
         multi_label: Whether each logit is a yes or no of its own. The model sets it by
@@ -32,7 +36,9 @@ class Method(keras.layers.Layer):
             recipe does not say; the recipe of plain training beside it gets the same.
     """
 
+    terms = ("task",)
     minimum_taps = 0
+    dense = True
     compares_views = False
     multi_label = False
     warmup_epochs = 0
@@ -65,8 +71,17 @@ class Method(keras.layers.Layer):
 
     @property
     def loss_weights(self):
-        """`{term: float | LearningRateSchedule}`: declares the method's terms."""
-        raise NotImplementedError(f"{type(self).__name__} must define `loss_weights`.")
+        """`{term: float | LearningRateSchedule}` of the terms in use.
+
+        The weight of a term is the attribute `<term>_weight`, 1 where there is none; a
+        term of weight 0 is left out.
+        """
+        weights = {term: getattr(self, f"{term}_weight", 1.0) for term in self.terms}
+        return {
+            term: weight
+            for term, weight in weights.items()
+            if callable(weight) or weight != 0
+        }
 
     def prepare(self, batch):
         """Adds views, mixing or frozen targets to the batch, outside the tape.
@@ -85,8 +100,8 @@ class Method(keras.layers.Layer):
             supervise: Function `(y, logits) -> loss`, the compiled loss unreduced.
 
         Returns:
-            Dict with the keys of `loss_weights`; each value is a scalar, `(batch,)`
-            or `(batch, height, width)`.
+            Dict with the keys of `loss_weights`, at least; each value is a scalar,
+            `(batch,)` or `(batch, height, width)`.
         """
         raise NotImplementedError(f"{type(self).__name__} must define `loss_terms`.")
 
@@ -94,8 +109,13 @@ class Method(keras.layers.Layer):
         """Updates memories and moving averages after the weights have changed."""
 
     def get_config(self):
-        mixing = keras.saving.serialize_keras_object(self.mixing)
-        return {**super().get_config(), "mixing": mixing}
+        """The constructor's arguments, which are attributes of the same names."""
+        arguments = {name: getattr(self, name) for name in arguments_of(type(self))}
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            **{name: serialize(value) for name, value in arguments.items()},
+        }
 
     @classmethod
     def from_config(cls, config):
@@ -104,6 +124,25 @@ class Method(keras.layers.Layer):
             for name, value in config.items()
         }
         return cls(**parts)
+
+
+def arguments_of(method):
+    """Names of the arguments that a class of methods takes, its parents' included.
+
+    Example:
+
+    >>> from keras_selfkd import FRSKD, FRSKD_SLA, MixSKD, NFD
+    >>> ["width" in arguments_of(method) for method in (FRSKD, FRSKD_SLA, NFD, MixSKD)]
+    [True, True, True, False]
+    """
+    names = []
+    for parent in method.__mro__[: -len(keras.layers.Layer.__mro__)]:
+        parameters = inspect.signature(parent.__init__).parameters
+        own = [name for name in parameters if name not in ("self", "kwargs")]
+        # A class that repeats some of its parent's arguments repeats all it takes.
+        if not set(own) & set(names):
+            names += own
+    return names
 
 
 def check_method(student, method):
@@ -116,6 +155,15 @@ def check_method(student, method):
     elif isinstance(method, type):
         expected += f": write `{method.__name__}()`, with parentheses"
     raise ValueError(f"Expected method to be {expected}. Received: method={method!r}")
+
+
+def check_dense(method, logits):
+    """Refuses pixel students for methods that are for classes alone."""
+    if is_dense(logits) and not method.dense:
+        raise ValueError(
+            f"{type(method).__name__} is for classifiers, not for students that "
+            f"predict pixels. Received: logits {tuple(logits.shape)}"
+        )
 
 
 @contextlib.contextmanager
@@ -148,10 +196,6 @@ class Supervised(Method):
     >>> model.method.loss_weights
     {'task': 1.0}
     """
-
-    @property
-    def loss_weights(self):
-        return {"task": 1.0}
 
     def loss_terms(self, student, batch, supervise):
         return {"task": supervise(batch["y"], student.logits)}

@@ -130,7 +130,7 @@ class Mixup(Mixing):
         https://arxiv.org/abs/1710.09412
     """
 
-    def __init__(self, alpha=0.2, seed=None, **kwargs):
+    def __init__(self, alpha=0.2, *, seed=None, **kwargs):
         super().__init__(alpha, seed, **kwargs)
 
     def apply(self, batch, drawn):
@@ -172,7 +172,7 @@ class CutMix(Mixing):
         Localizable Features", ICCV 2019, https://arxiv.org/abs/1905.04899
     """
 
-    def __init__(self, alpha=1.0, seed=None, **kwargs):
+    def __init__(self, alpha=1.0, *, seed=None, **kwargs):
         super().__init__(alpha, seed, **kwargs)
 
     def apply(self, batch, drawn):

@@ -10,6 +10,7 @@ from keras import ops
 from keras_selfkd.arguments import check_names
 from keras_selfkd.batch import checked_batch, images_and_keys
 from keras_selfkd.distributed import replicas
+from keras_selfkd.distributed.layers import batch_norms
 from keras_selfkd.distributed.replicated_model import ReplicatedModel
 from keras_selfkd.distributed.strategies import check_compilation, check_strategy
 from keras_selfkd.distributed.update import (
@@ -19,7 +20,7 @@ from keras_selfkd.distributed.update import (
     sum_of_gradients,
 )
 from keras_selfkd.graph import like_inputs
-from keras_selfkd.method import check_method, free_if_it_fails
+from keras_selfkd.method import check_dense, check_method, free_if_it_fails
 from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.pixels import at_size_of, enlarged, is_dense
 from keras_selfkd.seeds import SeededModel
@@ -98,7 +99,11 @@ class SelfDistillationModel(SeededModel, ReplicatedModel):
         self.method = method
         self.taps = tapped.names
         with dtype_policy(self.dtype_policy), free_if_it_fails(method):
+            check_dense(method, tapped.symbolic.logits)
             method.attach(student, tapped.symbolic)
+            if replicas.replica_count() > 1:
+                for layer in batch_norms(method):
+                    layer.synchronized |= layer.trainable  # Not a frozen teacher's.
             self._terms = Terms(method)
         self.term_trackers = [
             keras.metrics.Mean(name=f"{term}_loss") for term in self._terms.weights

@@ -18,8 +18,8 @@ class Terms:
     def __init__(self, method):
         for term, weight in method.loss_weights.items():
             check_weight(**{f"the weight of {method.name}'s {term!r}": weight})
-        self.declared = set(method.loss_weights)
-        self.weights = in_use(method.loss_weights)
+        self.declared = {*method.terms, *method.loss_weights}
+        self.weights = method.loss_weights
         self.method_name = method.name
 
     def checked(self, terms, images, logits):
@@ -65,15 +65,6 @@ class Terms:
                 portion=share.portion,
             )
         return reduced
-
-
-def in_use(loss_weights):
-    """Weights of terms without those that are 0; a schedule may be 0 for a while."""
-    return {
-        term: weight
-        for term, weight in loss_weights.items()
-        if callable(weight) or weight != 0
-    }
 
 
 def checked_term(name, values, images, logits):

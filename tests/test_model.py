@@ -465,8 +465,9 @@ def test_error_undeclared_terms():
 
 
 def test_error_methods_without_hooks():
-    with pytest.raises(NotImplementedError, match="must define `loss_weights`"):
-        SelfDistillationModel(toys.classifier(), Method())
+    model = compiled(SelfDistillationModel(toys.classifier(), Method()))
+    with pytest.raises(NotImplementedError, match="must define `loss_terms`"):
+        model.train_on_batch(*toys.class_data(4))
 
 
 @pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf, "1", None, True])

@@ -37,7 +37,7 @@ class EveryKSteps(Method):
     2.0
     """
 
-    def __init__(self, method, k=2, **kwargs):
+    def __init__(self, method, *, k=2, **kwargs):
         super().__init__(**kwargs)
         if not isinstance(method, Method) or "task" not in method.loss_weights:
             raise ValueError(
@@ -55,6 +55,10 @@ class EveryKSteps(Method):
         self.supports_jit = False  # XLA cannot take gradients through the branches.
         self.minimum_taps = method.minimum_taps
         self.compares_views = method.compares_views
+
+    @property
+    def terms(self):
+        return self.method.terms
 
     @property
     def loss_weights(self):
@@ -123,9 +127,3 @@ class EveryKSteps(Method):
     def after_step(self, student, batch):
         self.step.assign_add(1)
         self.method.after_step(student, batch)
-
-    def get_config(self):
-        config = super().get_config()
-        del config["mixing"]
-        method = keras.saving.serialize_keras_object(self.method)
-        return {**config, "method": method, "k": self.k}

@@ -4,10 +4,9 @@ import keras
 
 from keras_selfkd import networks
 from keras_selfkd.arguments import check_integer, check_number, check_weight
-from keras_selfkd.distributed.replicas import replica_count
 from keras_selfkd.losses import attention_transfer, soft_label
 from keras_selfkd.losses.features import check_feature_loss, default_weight
-from keras_selfkd.method import Method, in_use
+from keras_selfkd.method import Method
 from keras_selfkd.networks.projections import projections
 from keras_selfkd.pixels import mask_at, resized_like
 
@@ -55,10 +54,12 @@ class FRSKD(Method):
         Upsampling comes after the 1x1 convolution here, not before: same numbers.
     """
 
+    terms = ("task", "teacher_task", "soft_label", "feature")
     minimum_taps = 2
 
     def __init__(
         self,
+        *,
         soft_label_weight=2.0,
         feature_weight=None,
         temperature=4.0,
@@ -87,17 +88,6 @@ class FRSKD(Method):
         self.repeats = repeats
         self.channels = channels
 
-    @property
-    def loss_weights(self):
-        return in_use(
-            {
-                "task": 1.0,
-                "teacher_task": 1.0,
-                "soft_label": self.soft_label_weight,
-                "feature": self.feature_weight,
-            }
-        )
-
     def attach(self, student, outputs):
         super().attach(student, outputs)
         self.self_teacher = networks.self_teacher(
@@ -107,7 +97,6 @@ class FRSKD(Method):
             depth=self.depth,
             repeats=self.repeats,
             channels=self.channels,
-            sync=replica_count() > 1,
         )
         _, *refined = self.self_teacher.outputs
         self.match(refined, outputs.features)
@@ -142,20 +131,6 @@ class FRSKD(Method):
             ),
         }
         return {name: terms[name]() for name in terms if name in self.loss_weights}
-
-    def get_config(self):
-        serialize = keras.saving.serialize_keras_object
-        return {
-            **super().get_config(),
-            "soft_label_weight": serialize(self.soft_label_weight),
-            "feature_weight": serialize(self.feature_weight),
-            "temperature": self.temperature,
-            "feature_loss": serialize(self.feature_loss),
-            "width": self.width,
-            "depth": self.depth,
-            "repeats": self.repeats,
-            "channels": self.channels,
-        }
 
 
 def feature_distance(feature_loss, targets, taps, projections, valid):

@@ -5,10 +5,8 @@ from keras import layers, ops
 
 from keras_selfkd.arguments import check_weight
 from keras_selfkd.losses import soft_label
-from keras_selfkd.method import in_use
 from keras_selfkd.methods.frskd import FRSKD, feature_distance
 from keras_selfkd.mixing import MixedLabels
-from keras_selfkd.pixels import is_dense
 from keras_selfkd.taps import Outputs
 
 ROTATIONS = 4
@@ -56,26 +54,18 @@ class FRSKD_SLA(FRSKD):  # noqa: N801 (as the paper writes it)
 
     compares_views = True
 
-    def __init__(self, aggregation_weight=1.0, **kwargs):
+    terms = (*FRSKD.terms, "joint_task", "teacher_joint_task", "aggregation")
+    dense = False
+
+    def __init__(self, *, aggregation_weight=1.0, **kwargs):
         super().__init__(**kwargs)
         check_weight(aggregation_weight=aggregation_weight)
         self.aggregation_weight = aggregation_weight
 
-    @property
-    def loss_weights(self):
-        return in_use(
-            {
-                **super().loss_weights,
-                "joint_task": 1.0,
-                "teacher_joint_task": 1.0,
-                "aggregation": self.aggregation_weight,
-            }
-        )
-
     def attach(self, student, outputs):
         height, width = student.inputs[0].shape[1:3]
         classes = outputs.logits.shape[-1]
-        if is_dense(outputs.logits) or height != width or classes < 2:
+        if height != width or classes < 2:
             raise ValueError(
                 "FRSKD_SLA needs a classifier of square images, which it rotates, into "
                 "two or more classes. "
@@ -132,10 +122,6 @@ class FRSKD_SLA(FRSKD):  # noqa: N801 (as the paper writes it)
             "feature": feature,
         }
         return {name: terms[name]() for name in self.loss_weights}
-
-    def get_config(self):
-        weight = keras.saving.serialize_keras_object(self.aggregation_weight)
-        return {**super().get_config(), "aggregation_weight": weight}
 
 
 def rotation_head(tap, logits):

@@ -7,20 +7,10 @@ from keras import ops
 
 from keras_selfkd import networks
 from keras_selfkd.arguments import check_boolean, check_number, check_weight
-from keras_selfkd.distributed.layers import synchronize_batch_norm
-from keras_selfkd.distributed.replicas import replica_count
 from keras_selfkd.losses import features, soft_label
-from keras_selfkd.method import Method, in_use
+from keras_selfkd.method import Method
 from keras_selfkd.mixing import Mixup, as_float
 from keras_selfkd.pixels import mask_at, resized_like
-
-_WEIGHTED = (
-    "mixed_task",
-    "feature",
-    "discrimination",
-    "soft_label",
-    "teacher_soft_label",
-)
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
@@ -77,12 +67,21 @@ class MixSKD(Method):
         Recognition", ECCV 2022, https://arxiv.org/abs/2208.05768
     """
 
+    terms = (
+        "task",
+        "mixed_task",
+        "feature",
+        "discrimination",
+        "soft_label",
+        "teacher_soft_label",
+    )
     minimum_taps = 2
     compares_views = True
     warmup_epochs = 5
 
     def __init__(
         self,
+        *,
         mixed_task_weight=1.0,
         feature_weight=1.0,
         discrimination_weight=1.0,
@@ -116,18 +115,10 @@ class MixSKD(Method):
         self.temperature = temperature
         self.adversarial = adversarial
 
-    @property
-    def loss_weights(self):
-        weights = {term: getattr(self, f"{term}_weight") for term in _WEIGHTED}
-        return in_use({"task": 1.0, **weights})
-
     def attach(self, student, outputs):
         super().attach(student, outputs)
         self._last = networks.last_tap(outputs)
         self.branches = networks.branches(outputs, self._last)
-        if replica_count() > 1:
-            for branch in self.branches:
-                synchronize_batch_norm(branch)
         maps = [branch.outputs[0] for branch in self.branches]
         maps.append(outputs.features[self._last])
         self.joint_head = networks.joint_head(maps, outputs.logits)
@@ -207,17 +198,3 @@ class MixSKD(Method):
                 wrong = 1 - 2 * ops.one_hot(source, 2, dtype=logits.dtype)
                 total += 0.5 * ops.mean(ops.softplus(wrong * logits), axis=-1)
         return total
-
-    def get_config(self):
-        weights = {
-            f"{term}_weight": keras.saving.serialize_keras_object(
-                getattr(self, f"{term}_weight")
-            )
-            for term in _WEIGHTED
-        }
-        return {
-            **super().get_config(),
-            **weights,
-            "temperature": self.temperature,
-            "adversarial": self.adversarial,
-        }

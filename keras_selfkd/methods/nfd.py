@@ -59,6 +59,7 @@ class NFD(FRSKD):
     def __init__(
         self,
         teacher=None,
+        *,
         teacher_taps=None,
         feature_weight=None,
         soft_label_weight=0.0,
@@ -96,14 +97,9 @@ class NFD(FRSKD):
             teacher.trainable = False
         self.teacher = teacher
         self.teacher_taps = teacher_taps
-        self.minimum_taps = 2 if teacher is None else 1
-
-    @property
-    def loss_weights(self):
-        weights = super().loss_weights
-        if self.teacher is not None:
-            del weights["teacher_task"]
-        return weights
+        if teacher is not None:
+            self.minimum_taps = 1
+            self.terms = ("task", "soft_label", "feature")
 
     def attach(self, student, outputs):
         if self.teacher is None:
@@ -171,9 +167,3 @@ class NFD(FRSKD):
             "task": supervise(batch["y"], student.logits),
             **self.distillation(logits, batch["teacher_features"], student, batch),
         }
-
-    def get_config(self):
-        config = super().get_config()
-        del config["feature_loss"]
-        teacher = keras.saving.serialize_keras_object(self.teacher)
-        return {**config, "teacher": teacher, "teacher_taps": self.teacher_taps}

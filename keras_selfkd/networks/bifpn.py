@@ -42,7 +42,6 @@ def bifpn(
     repeats=1,
     resample_conv=True,
     bottom_up=True,
-    sync=False,
 ):
     """Refines a pyramid of maps top-down, then bottom-up.
 
@@ -60,7 +59,6 @@ def bifpn(
             needed where neighbouring levels differ in channels.
         bottom_up: Boolean, whether the last pyramid goes back to the coarsest level.
             False for dense prediction, whose head reads the finest.
-        sync: Boolean, whether replicas share their BatchNorm statistics.
 
     Returns:
         List of refined maps after ReLU, fine to coarse.
@@ -72,7 +70,7 @@ def bifpn(
     maps = list(features)
     for repeat in range(repeats):
         name_of = f"bifpn{repeat + 1}_{{}}".format
-        convs = {"depth": depth, "resample_conv": resample_conv, "sync": sync}
+        convs = {"depth": depth, "resample_conv": resample_conv}
         down = top_down(maps, channels, name_of, lateral_conv=not repeat, **convs)
         if repeat == repeats - 1 and not bottom_up:
             return down
@@ -80,32 +78,32 @@ def bifpn(
     return maps
 
 
-def top_down(maps, channels, name_of, depth, resample_conv, lateral_conv, sync):
+def top_down(maps, channels, name_of, depth, resample_conv, lateral_conv):
     """From coarsest to finest; the coarsest map is passed on as it is."""
     lateral = [
         name_of(f"lateral{i}") if lateral_conv else None for i in range(len(maps))
     ]
-    refined = [part(maps[-1], channels[-1], lateral[-1], sync)]
+    refined = [part(maps[-1], channels[-1], lateral[-1])]
     for i in reversed(range(len(maps) - 1)):
         fusion = FusionShares(name=name_of(f"down_fusion{i}"))
         own, other = fusion([maps[i], refined[0]])
-        fused = part(maps[i], channels[i], lateral[i], sync, own)
+        fused = part(maps[i], channels[i], lateral[i], own)
         size = fused.shape[1:3]
         if resample_conv:
             # Before the upsampling, not after as in the paper: pointwise convolution,
             # BatchNorm and ReLU commute with repeating each position, shares with all.
             name = name_of(f"up{i}")
-            above = conv_bn_relu(refined[0], channels[i], name, sync, other)
+            above = conv_bn_relu(refined[0], channels[i], name, other)
             fused += upsample(above, size)
         else:
             # In a student a map that is weighed before would be its resolution's last.
             fused += weighed(upsample(refined[0], size), other)
-        fused = separable_convs(fused, depth, name_of(f"down{i}"), sync)
+        fused = separable_convs(fused, depth, name_of(f"down{i}"))
         refined.insert(0, layers.ReLU(name=name_of(f"top_down{i}"))(fused))
     return refined
 
 
-def up_again(maps, down, channels, name_of, depth, resample_conv, sync):
+def up_again(maps, down, channels, name_of, depth, resample_conv):
     """From finest to coarsest, with a lateral of its own on each level."""
     refined = [down[0]]
     for i in range(1, len(down)):
@@ -114,20 +112,20 @@ def up_again(maps, down, channels, name_of, depth, resample_conv, sync):
         fusion = FusionShares(name=name_of(f"up_fusion{i}"))
         own, *between, other = fusion([maps[i], *middle, below])
         second = name_of(f"second_lateral{i}")
-        fused = part(maps[i], channels[i], second, sync, own)
+        fused = part(maps[i], channels[i], second, own)
         for x, share in zip(middle, between, strict=True):
             fused += weighed(x, share)
         conv = name_of(f"pool{i}") if resample_conv else None
-        fused += part(below, channels[i], conv, sync, other)
-        fused = separable_convs(fused, depth, name_of(f"up_again{i}"), sync)
+        fused += part(below, channels[i], conv, other)
+        fused = separable_convs(fused, depth, name_of(f"up_again{i}"))
         refined.append(layers.ReLU(name=name_of(f"out{i}"))(fused))
     return refined
 
 
-def part(x, channels, conv_name, sync, share=None):
+def part(x, channels, conv_name, share=None):
     """A map as part of a sum: after a convolution, if named, and times its share."""
     if conv_name is not None:
-        return conv_bn_relu(x, channels, conv_name, sync, share)
+        return conv_bn_relu(x, channels, conv_name, share)
     return x if share is None else weighed(x, share)
 
 
@@ -149,7 +147,7 @@ def downsample(x, size):
     return ops.image.resize(x, size, interpolation="bilinear")
 
 
-def separable_convs(x, depth, name, sync):
+def separable_convs(x, depth, name):
     """Depthwise 3x3, pointwise, BatchNorm, `depth` times, ReLU in between."""
     channels = x.shape[-1]
     for i in range(1, depth + 1):
@@ -159,19 +157,17 @@ def separable_convs(x, depth, name, sync):
             3, padding="same", use_bias=False, name=f"{name}_depthwise{i}"
         )(x)
         x = PointwiseConv2D(channels, name=f"{name}_pointwise{i}")(x)
-        x = batch_norm(f"{name}_bn{i}", sync)(x)
+        x = batch_norm(f"{name}_bn{i}")(x)
     return x
 
 
-def conv_bn_relu(x, channels, name, sync, share=None):
+def conv_bn_relu(x, channels, name, share=None):
     """1x1 convolution, BatchNorm, ReLU; times a `share` that is not negative."""
     x = PointwiseConv2D(channels, name=name)(x)
     # ReLU commutes with the share, and BatchNorm's scale and offset take it in.
-    x = batch_norm(f"{name}_bn", sync)(x, share=share)
+    x = batch_norm(f"{name}_bn")(x, share=share)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def batch_norm(name, sync):
-    return FusedBatchNormalization(
-        epsilon=1e-5, momentum=0.9, synchronized=sync, name=name
-    )
+def batch_norm(name):
+    return FusedBatchNormalization(epsilon=1e-5, momentum=0.9, name=name)

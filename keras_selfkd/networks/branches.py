@@ -128,7 +128,7 @@ def chain(tap, last, logits):
         )(x)
         channels = 2 * x.shape[-1] if strides == 2 else last.shape[-1]
         channels = min(channels, last.shape[-1])
-        x = conv_bn_relu(x, channels, f"block{block}", sync=False)
+        x = conv_bn_relu(x, channels, f"block{block}")
     if x.shape[1:3] != last.shape[1:3]:
         x = layers.Resizing(*last.shape[1:3], name="resize")(x)
     return keras.Model(start, [x, prediction_head([x], logits)])

@@ -7,7 +7,7 @@ from keras_selfkd.networks.bifpn import batch_norm
 from keras_selfkd.pixels import is_dense
 
 
-def prediction_head(features, logits, sync=False):
+def prediction_head(features, logits):
     """Logits of the same kind as the student's, from a pyramid of refined maps.
 
     Args:
@@ -15,7 +15,6 @@ def prediction_head(features, logits, sync=False):
         logits: The student's symbolic logits: `(batch, classes)` gets the pooled
             coarsest map and a Dense, `(batch, height, width, classes)` gets two 3x3
             convolutions on the finest map.
-        sync: Boolean, whether replicas share their BatchNorm statistics.
 
     Returns:
         Symbolic logits with the student's classes, in full precision (float32); dense
@@ -30,5 +29,5 @@ def prediction_head(features, logits, sync=False):
     x = layers.Conv2D(channels, 3, padding="same", use_bias=False, name="head")(
         features[0]
     )
-    x = layers.ReLU(name="head_relu")(batch_norm("head_bn", sync)(x))
+    x = layers.ReLU(name="head_relu")(batch_norm("head_bn")(x))
     return layers.Conv2D(classes, 3, padding="same", dtype=full, name="logits")(x)

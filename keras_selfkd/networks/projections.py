@@ -2,7 +2,6 @@
 
 import keras
 
-from keras_selfkd.distributed.replicas import replica_count
 from keras_selfkd.networks.bifpn import conv_bn_relu
 
 
@@ -19,9 +18,9 @@ def projections(feature_loss, targets, taps):
     found = []
     for target, tap in zip(targets, taps, strict=True):
         inputs = keras.Input(batch_shape=tap.shape, dtype=tap.dtype)
-        channels, sync = target.shape[-1], replica_count() > 1
+        channels = target.shape[-1]
         if regressor:
-            x = conv_bn_relu(inputs, channels, "projection", sync)
+            x = conv_bn_relu(inputs, channels, "projection")
         elif same_channels and channels != tap.shape[-1]:
             convolution = keras.layers.Conv2D(
                 channels, 1, use_bias=False, name="projection"

@@ -9,7 +9,7 @@ from keras_selfkd.networks.heads import prediction_head
 from keras_selfkd.pixels import is_dense
 
 
-def self_teacher(student, outputs, width, depth, repeats, channels, sync):
+def self_teacher(student, outputs, width, depth, repeats, channels):
     """Builds a self-teacher on taps; warns where it is larger than the student.
 
     Args:
@@ -19,7 +19,6 @@ def self_teacher(student, outputs, width, depth, repeats, channels, sync):
         depth: Integer, separable convolutions after each fusion.
         repeats: Integer, stacked pyramids.
         channels: Integer, channels of every level (BiFPN) instead of `width`.
-        sync: Boolean, whether replicas share their BatchNorm statistics.
 
     Returns:
         `keras.Model` from the taps to `[logits, *refined maps]`; dense logits are of
@@ -33,9 +32,8 @@ def self_teacher(student, outputs, width, depth, repeats, channels, sync):
         repeats=repeats,
         resample_conv=channels is None,
         bottom_up=not is_dense(outputs.logits),
-        sync=sync,
     )
-    logits = prediction_head(refined, outputs.logits, sync)
+    logits = prediction_head(refined, outputs.logits)
     model = keras.Model(taps, [logits, *refined], name="self_teacher")
     size, student_size = model.count_params(), student.count_params()
     if size > student_size:
