@@ -26,10 +26,11 @@ from absl import app, flags
 
 from benchmarks import camvid_report, reports
 from examples.mask_results import predict_masks, score_masks
-from examples.optimizers import SGDWithL2, learning_rate_schedule
+from examples.optimizers import learning_rate_schedule
 from examples.segmentation_data import load_masked_data
 from examples.segmenters import thin_unet, unet
 from keras_selfkd import FRSKD, NFD, SelfDistillationModel, SigmoidRampUp, Supervised
+from keras_selfkd.optimizers import SGDWithL2
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Directory of the prepared TFDS data set camvid.")

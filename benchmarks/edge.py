@@ -27,7 +27,7 @@ from absl import app, flags
 from benchmarks import edge_report
 from examples import inputs, latency, trained
 from examples.data import load_data
-from examples.optimizers import SGDWithL2, learning_rate_schedule
+from examples.optimizers import learning_rate_schedule
 from examples.segmentation_data import load_masked_data
 from examples.students import build_segmenter, build_student
 from keras_selfkd import (
@@ -42,6 +42,7 @@ from keras_selfkd.export.deployment import all_layers
 from keras_selfkd.export.litert import predict_tflite
 from keras_selfkd.export.onnx import predict_onnx
 from keras_selfkd.files import whole, write_json
+from keras_selfkd.optimizers import SGDWithL2
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("files_dir", "benchmarks/edge_files", "Where files are kept.")

@@ -3,8 +3,9 @@
 import keras
 
 from examples.convnets import resnet18
-from examples.optimizers import SGDWithL2, learning_rate_schedule
+from examples.optimizers import learning_rate_schedule
 from keras_selfkd import SelfDistillationModel
+from keras_selfkd.optimizers import SGDWithL2
 
 
 def compiled(data, channels, method, steps, taps=None, warmup_steps=0):

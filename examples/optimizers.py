@@ -6,6 +6,9 @@ from typing import NamedTuple
 import keras
 from keras.optimizers import schedules
 
+from keras_selfkd.optimizers import SGDWithL2
+from keras_selfkd.schedules import WarmUp
+
 
 class Rates(NamedTuple):
     """What an optimizer trains with where nothing else is asked for."""
@@ -53,100 +56,6 @@ def build_optimizer(
             f"--optimizer={name}, --momentum={momentum}, --nesterov={nesterov}"
         )
     return keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay, **options)
-
-
-@keras.saving.register_keras_serializable(package="keras_selfkd_examples")
-class SGDWithL2(keras.optimizers.SGD):
-    """Stochastic gradient descent with coupled L2, as the papers train.
-
-    Adds `l2 * weight` to the gradient of every trainable variable, those of a
-    self-teacher, biases and BatchNorm included, before momentum. Keras's own
-    `weight_decay` is decoupled: it multiplies the weight by `1 - learning_rate *
-    weight_decay` and never enters the momentum. Clipping acts on the gradient before
-    L2 is added.
-
-    Args:
-        learning_rate: Float or `keras.optimizers.schedules.LearningRateSchedule`.
-            Defaults to `0.01`.
-        momentum: Float in [0, 1). Defaults to `0.0`.
-        nesterov: Whether to apply Nesterov momentum. Defaults to `False`.
-        l2: Float, at least 0. Equal to a `keras.regularizers.L2(l2 / 2)` on every
-            trainable variable, without its value in the loss. Defaults to `0.0`.
-        **kwargs: Passed on to `keras.optimizers.SGD`.
-
-    Raises:
-        ValueError: If `l2` is negative.
-
-    Example:
-    >>> weight = keras.Variable([1.0])
-    >>> SGDWithL2(learning_rate=0.1, l2=0.5).apply([keras.ops.zeros(1)], [weight])
-    >>> print(f"{float(weight[0]):.2f}")  # 1 - 0.1 * 0.5 * 1
-    0.95
-    """
-
-    def __init__(
-        self, learning_rate=0.01, momentum=0.0, nesterov=False, l2=0.0, **kwargs
-    ):
-        if l2 < 0:
-            raise ValueError(f"Expected `l2` to be at least 0. Received: l2={l2}")
-        super().__init__(
-            learning_rate=learning_rate, momentum=momentum, nesterov=nesterov, **kwargs
-        )
-        self.l2 = l2
-
-    def update_step(self, gradient, variable, learning_rate):
-        """Updates one variable with the gradient of the loss plus its L2."""
-        weight = keras.ops.cast(variable, gradient.dtype)
-        super().update_step(gradient + self.l2 * weight, variable, learning_rate)
-
-    def get_config(self):
-        """Returns the arguments of the constructor."""
-        return {**super().get_config(), "l2": self.l2}
-
-
-@keras.saving.register_keras_serializable(package="keras_selfkd_examples")
-class WarmUp(schedules.LearningRateSchedule):
-    """Rises linearly to a schedule's first value, then follows the schedule.
-
-    Args:
-        schedule: `keras.optimizers.schedules.LearningRateSchedule`, whose step 0 is
-            the first step after the warm-up.
-        warmup_steps: Number of steps of the rise, at least 1.
-
-    Example:
-    >>> constant = learning_rate_schedule("constant", peak=0.4, steps=10)
-    >>> rate = WarmUp(constant, warmup_steps=4)
-    >>> [round(float(rate(step)), 3) for step in range(6)]
-    [0.1, 0.2, 0.3, 0.4, 0.4, 0.4]
-    """
-
-    def __init__(self, schedule, warmup_steps):
-        super().__init__()
-        if warmup_steps < 1:
-            raise ValueError(
-                "Expected `warmup_steps` to be at least 1. "
-                f"Received: warmup_steps={warmup_steps}"
-            )
-        self.schedule = schedule
-        self.warmup_steps = warmup_steps
-
-    def __call__(self, step):
-        """Returns the learning rate at a step, a float32 scalar."""
-        step = keras.ops.cast(step, "float32")
-        rise = keras.ops.minimum((step + 1) / self.warmup_steps, 1.0)
-        return rise * self.schedule(keras.ops.maximum(step - self.warmup_steps, 0))
-
-    def get_config(self):
-        """Returns the arguments of the constructor."""
-        return {
-            "schedule": schedules.serialize(self.schedule),
-            "warmup_steps": self.warmup_steps,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        """Rebuilds the schedule inside as well."""
-        return cls(schedules.deserialize(config["schedule"]), config["warmup_steps"])
 
 
 def learning_rate_schedule(name, peak, steps, warmup_steps=0, drops=(0.5, 0.75)):

@@ -54,7 +54,6 @@ from absl import flags
 
 from examples import inputs, methods, plan, results, training
 from examples.data import load_data
-from examples.label_smoothing import SmoothedCrossEntropy
 from examples.pictures import draw
 from examples.students import build_student
 from keras_selfkd import SelfDistillationModel, synchronize_batch_norm
@@ -62,6 +61,7 @@ from keras_selfkd.batch_norm import limit_batch_norm_momentum
 from keras_selfkd.export.litert import predict_tflite
 from keras_selfkd.export.student import export_saved_model, export_student
 from keras_selfkd.files import whole, write_json
+from keras_selfkd.losses.label_smoothing import SmoothedCrossEntropy
 
 flags.adopt_module_key_flags(inputs)
 flags.adopt_module_key_flags(training)

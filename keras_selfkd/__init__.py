@@ -7,12 +7,14 @@ from keras_selfkd.checkpoints import Checkpoints
 from keras_selfkd.data import check_data, with_class_weights
 from keras_selfkd.distributed.layers import synchronize_batch_norm
 from keras_selfkd.export.student import export_onnx, export_saved_model, export_student
+from keras_selfkd.losses.label_smoothing import SmoothedCrossEntropy
 from keras_selfkd.method import Method, Supervised
 from keras_selfkd.methods import FRSKD, FRSKD_SLA, NFD, EveryKSteps, MixSKD
 from keras_selfkd.metrics import ExpectedCalibrationError, PixelAccuracy
 from keras_selfkd.mixing import CutMix, Mixup
 from keras_selfkd.model import SelfDistillationModel
-from keras_selfkd.schedules import SigmoidRampUp
+from keras_selfkd.optimizers import SGDWithL2
+from keras_selfkd.schedules import SigmoidRampUp, WarmUp
 from keras_selfkd.taps import Outputs
 
 __version__ = "0.1.0"
@@ -30,9 +32,12 @@ __all__ = [
     "Mixup",
     "Outputs",
     "PixelAccuracy",
+    "SGDWithL2",
     "SelfDistillationModel",
     "SigmoidRampUp",
+    "SmoothedCrossEntropy",
     "Supervised",
+    "WarmUp",
     "check_data",
     "export_onnx",
     "export_saved_model",

@@ -1,13 +1,14 @@
-"""Loss weights over time, as Keras learning-rate schedules."""
+"""Loss weights and learning rates over time, as Keras learning-rate schedules."""
 
 import keras
 from keras import ops
+from keras.optimizers import schedules
 
 from keras_selfkd.arguments import check_number
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
-class SigmoidRampUp(keras.optimizers.schedules.LearningRateSchedule):
+class SigmoidRampUp(schedules.LearningRateSchedule):
     """A weight that is 0 until `start`, then ramps up to `peak` at `end`.
 
     `peak * exp(-5 (1 - progress)^2)`, with progress going from 0 at `start` to 1 at
@@ -53,3 +54,48 @@ class SigmoidRampUp(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self):
         return {"start": self.start, "end": self.end, "peak": self.peak}
+
+
+@keras.saving.register_keras_serializable(package="keras_selfkd")
+class WarmUp(schedules.LearningRateSchedule):
+    """Rises linearly to a schedule's first value, then follows the schedule.
+
+    Args:
+        schedule: `keras.optimizers.schedules.LearningRateSchedule`, whose step 0 is
+            the first step after the warm-up.
+        warmup_steps: Number of steps of the rise, at least 1.
+
+    Example:
+    >>> constant = schedules.PiecewiseConstantDecay([10], [0.4, 0.4])
+    >>> rate = WarmUp(constant, warmup_steps=4)
+    >>> [round(float(rate(step)), 3) for step in range(6)]
+    [0.1, 0.2, 0.3, 0.4, 0.4, 0.4]
+    """
+
+    def __init__(self, schedule, warmup_steps):
+        super().__init__()
+        if warmup_steps < 1:
+            raise ValueError(
+                "Expected `warmup_steps` to be at least 1. "
+                f"Received: warmup_steps={warmup_steps}"
+            )
+        self.schedule = schedule
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, step):
+        """Returns the learning rate at a step, a float32 scalar."""
+        step = ops.cast(step, "float32")
+        rise = ops.minimum((step + 1) / self.warmup_steps, 1.0)
+        return rise * self.schedule(ops.maximum(step - self.warmup_steps, 0))
+
+    def get_config(self):
+        """Returns the arguments of the constructor."""
+        return {
+            "schedule": schedules.serialize(self.schedule),
+            "warmup_steps": self.warmup_steps,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Rebuilds the schedule inside as well."""
+        return cls(schedules.deserialize(config["schedule"]), config["warmup_steps"])

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 
-@keras.saving.register_keras_serializable(package="keras_selfkd_examples")
+@keras.saving.register_keras_serializable(package="keras_selfkd")
 class SmoothedCrossEntropy(keras.losses.SparseCategoricalCrossentropy):
     """Cross-entropy of logits to integer labels that are smoothed inside.
 

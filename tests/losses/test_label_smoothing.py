@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from examples.label_smoothing import SmoothedCrossEntropy
 from keras_selfkd import Mixup, SelfDistillationModel, Supervised
+from keras_selfkd.losses.label_smoothing import SmoothedCrossEntropy
 from tests import toys
 
 LOGITS = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
