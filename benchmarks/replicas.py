@@ -17,8 +17,9 @@ from absl import app, flags
 
 from benchmarks import reports
 from keras_selfkd.files import whole
-from tests import equality, workers
+from tests import equality
 from tests.methods.cases import EXACT
+from tests.processes import workers
 
 RUN_DIR = flags.DEFINE_string("run_dir", "runs/replicas", "Where weights are kept.")
 

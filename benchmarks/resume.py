@@ -15,7 +15,7 @@ import tempfile
 from absl import app, flags
 
 from benchmarks import reports
-from tests import kills
+from tests.processes import kills
 
 TRIALS = flags.DEFINE_integer("trials", 20, "Number of kills.", lower_bound=4)
 SEED = flags.DEFINE_integer("seed", 0, "Decides where they happen.")

@@ -49,7 +49,7 @@ def work(core):
 
 
 def images_a_second(processes):
-    from tests import workers
+    from tests.processes import workers
 
     outputs = workers.outputs_of(processes)
     if any(process.returncode for process in processes):
@@ -61,7 +61,7 @@ def measure():
     """Images a second of one round: one process, two apart, two together."""
     import subprocess
 
-    from tests import workers
+    from tests.processes import workers
 
     def alone(core):
         return subprocess.Popen(

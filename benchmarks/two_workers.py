@@ -16,7 +16,7 @@ import tempfile
 from absl import app
 
 from benchmarks import reports
-from tests import workers
+from tests.processes import workers
 
 LOG = pathlib.Path("benchmarks/two_workers.log")
 

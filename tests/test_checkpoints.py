@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from keras_selfkd import FRSKD, Checkpoints, SelfDistillationModel
-from tests import toys, workers
+from tests import toys
+from tests.processes import workers
 
 pytestmark = [
     pytest.mark.usefixtures("graphs_as_written"),

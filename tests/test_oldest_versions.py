@@ -14,16 +14,17 @@ TESTS = (
     "tests/losses",
     "tests/networks",
     "tests/test_taps.py",
-    "tests/test_export.py",
-    "tests/test_saved_model.py",
+    "tests/distributed/test_update.py",
+    "tests/export/test_student.py",
+    "tests/export/test_saved_model.py",
     f"{CONTRACT}::test_reloaded_training_goes_on_bit_for_bit",
     f"{CONTRACT}::test_two_replicas_train_as_one",
-    "tests/test_replicas.py",
-    "tests/test_distribution.py",
+    "tests/distributed/test_replicas.py",
+    "tests/distributed/test_strategies.py",
 )
 WORKERS = (
-    "tests/test_cluster.py::test_two_workers_fit_evaluate_predict_and_save",
-    "tests/test_cluster.py::test_error_a_worker_alone",
+    "tests/distributed/test_cluster.py::test_two_workers_fit_evaluate_predict_and_save",
+    "tests/distributed/test_cluster.py::test_error_a_worker_alone",
 )
 # TensorFlow 2.18's converter says so of every int8 file that takes floats.
 IGNORED = "ignore:Statistics for quantized inputs were expected:UserWarning"

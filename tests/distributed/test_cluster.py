@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from keras_selfkd.distributed import cluster
-from tests import equality, toys, workers
+from tests import equality, toys
+from tests.processes import workers
 
 WORKERS = {"worker": ["127.0.0.1:1001", "127.0.0.1:1002"]}
 
@@ -89,7 +90,7 @@ def test_error_taken_port(monkeypatch):
 
 @pytest.mark.slow
 def test_two_workers_fit_evaluate_predict_and_save(tmp_path):
-    processes = workers.start("tests.worker_fit", [[str(tmp_path)]] * 2)
+    processes = workers.start("tests.processes.worker_fit", [[str(tmp_path)]] * 2)
     outputs = workers.outputs_of(processes)
     assert [process.returncode for process in processes] == [0, 0], outputs
     first, second = (json.loads(output.splitlines()[-1]) for output in outputs)
@@ -128,7 +129,9 @@ def test_two_workers_equal_one_device(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("dying", [0, 1])
 def test_a_dead_worker_ends_the_other_soon(tmp_path, dying):
-    processes = workers.start("tests.worker_fit", [[str(tmp_path), "forever"]] * 2)
+    processes = workers.start(
+        "tests.processes.worker_fit", [[str(tmp_path), "forever"]] * 2
+    )
     workers.wait_until(lambda: (tmp_path / "last.weights.h5").exists(), processes)
     processes[dying].send_signal(signal.SIGKILL)
     outputs = workers.outputs_of(processes, timeout=60)
@@ -141,7 +144,7 @@ def test_a_dead_worker_ends_the_other_soon(tmp_path, dying):
 def test_error_a_worker_alone(index, tmp_path):
     ports = workers.free_ports(2)
     addresses = {"worker": [f"127.0.0.1:{port}" for port in ports]}
-    process = workers.start_one("tests.worker_alone", [], addresses, index)
+    process = workers.start_one("tests.processes.worker_alone", [], addresses, index)
     (output,) = workers.outputs_of([process], timeout=120)
     assert process.returncode == 1
     assert f"worker {index} could not join its cluster within 3 s" in output

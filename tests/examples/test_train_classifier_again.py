@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from examples.runs import Run
-from tests import kills, workers
 from tests.examples.runner import assert_same_run, run_main
+from tests.processes import kills, workers
 
 TINY = ("--epochs=4", "--batch_size=50", "--train_per_class=10", "--noexport")
 

@@ -8,14 +8,14 @@ import sys
 import keras
 import numpy as np
 
-from tests.workers import ROOT
+from tests.processes.workers import ROOT
 
 TINY = ("--epochs=4", "--batch_size=50", "--train_per_class=10", "--verbose=0")
 
 
 def run(folder, point=None, call=None, method="frskd"):
     """Trains in a process of its own, killed where the point says; its exit code."""
-    module = "tests.kill_itself" if point else "examples.train_classifier"
+    module = "tests.processes.kill_itself" if point else "examples.train_classifier"
     kill = [point, str(call)] if point else []
     command = [sys.executable, "-m", module, *kill, *TINY, f"--method={method}"]
     command += [f"--run_dir={folder}"]
