@@ -1,6 +1,6 @@
 """The classifier runner in a process that kills itself, as `kill -9`, at a set point.
 
-    python -m tests.kill_itself POINT CALL --flags ...
+    python -m tests.processes.kill_itself POINT CALL --flags ...
 
 kills at the CALL-th call of what POINT names.
 """

@@ -1,6 +1,6 @@
 """One worker of several: all of `fit`, `evaluate`, `predict` and saving.
 
-    TF_CONFIG=... python -m tests.worker_fit FOLDER [forever]
+    TF_CONFIG=... python -m tests.processes.worker_fit FOLDER [forever]
 
 prints one line of JSON. With `forever` it trains until something stops it.
 """
