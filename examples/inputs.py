@@ -28,16 +28,16 @@ BAD_IMAGES = flags.DEFINE_enum(
 )
 TEST_SHARE = flags.DEFINE_float(
     "test_share",
-    0.1,
-    "folder: share of the images to test on, where there is no test or validation "
-    "split; always the same images.",
+    None,
+    "Share of the images (of each class) to test on, where there are training images "
+    "only; always the same images. By default 0.1.",
     lower_bound=0.0,
     upper_bound=0.9,
 )
 VALIDATION_SHARE = flags.DEFINE_float(
     "validation_share",
-    0.1,
-    "folder: share of the images to validate on, likewise.",
+    None,
+    "Likewise the share to validate on. By default 0.1.",
     lower_bound=0.0,
     upper_bound=0.9,
 )
@@ -59,13 +59,13 @@ EXPORT = flags.DEFINE_bool(
     "export", True, "Write and check a SavedModel and LiteRT files."
 )
 
-for _flag in (BAD_IMAGES, TEST_SHARE, VALIDATION_SHARE):
-    used_only(_flag, lambda: DATASET.value == "folder", "with --dataset=folder")
-used_only(
-    DATA_DIR,
-    lambda: DATASET.value not in _OFFLINE,
-    "with --dataset=folder or the name of a TFDS data set",
-)
+used_only(BAD_IMAGES, lambda: DATASET.value == "folder", "with --dataset=folder")
+for _flag in (DATA_DIR, TEST_SHARE, VALIDATION_SHARE):
+    used_only(
+        _flag,
+        lambda: DATASET.value not in _OFFLINE,
+        "with --dataset=folder or the name of a TFDS data set",
+    )
 
 
 def of_tfds():

@@ -77,7 +77,10 @@ def open_mask_source(
         }
         return MaskSource("digit_scenes", splits, NAMES, VOID, mirror=False)
     if dataset == "folder":
-        shares = shares or {"test": 0.1, "validation": 0.1}
+        given = {
+            name: part for name, part in (shares or {}).items() if part is not None
+        }
+        shares = {"test": 0.1, "validation": 0.1} | given
         return _folder(data_dir, bad_images, shares)
     return _tfds(dataset, data_dir, download, image_key, mask_key)
 

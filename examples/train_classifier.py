@@ -73,15 +73,6 @@ _TRAIN_PER_CLASS = flags.DEFINE_integer(
 _VALIDATION_PER_CLASS = flags.DEFINE_integer(
     "validation_per_class", 0, "Training images of each class to validate on instead."
 )
-_VALIDATION_SHARE = flags.DEFINE_float(
-    "validation_share",
-    None,
-    "Share of each class to validate on where there are training images only; by "
-    "default 0.1.",
-)
-_TEST_SHARE = flags.DEFINE_float(
-    "test_share", None, "Likewise the share to test on; by default 0.1."
-)
 _MIRROR = flags.DEFINE_bool(
     "mirror",
     None,
@@ -198,8 +189,8 @@ def load():
         download=inputs.DOWNLOAD.value,
         bad_images=inputs.BAD_IMAGES.value,
         mirror=_MIRROR.value,
-        validation_share=_VALIDATION_SHARE.value,
-        test_share=_TEST_SHARE.value,
+        validation_share=inputs.VALIDATION_SHARE.value,
+        test_share=inputs.TEST_SHARE.value,
     )
 
 

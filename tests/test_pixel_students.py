@@ -290,15 +290,6 @@ def test_binary_students_of_pixels():
     assert float(metric.result()) == pytest.approx(np.mean((logits > 0) == masks))
 
 
-def test_error_binary_masks_without_a_last_axis():
-    images, masks = toys.pixel_data(4)
-    binary = keras.Model((student := toys.segmenter()).input, student.output[..., :1])
-    model = SelfDistillationModel(binary, Supervised())
-    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
-    with pytest.raises(ValueError, match=r"masks\[..., None\]"):
-        model.fit(images, (masks > 0).astype("int32"), verbose=0)
-
-
 def test_error_evaluating_on_masks_smaller_than_the_logits():
     images, masks = toys.pixel_data(4)
     with pytest.raises(ValueError, match="Masks may be larger than the logits, not"):

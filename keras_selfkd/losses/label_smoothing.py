@@ -21,8 +21,10 @@ class SmoothedCrossEntropy(keras.losses.SparseCategoricalCrossentropy):
         ValueError: If `label_smoothing` is out of range.
 
     Example:
+    >>> import numpy as np
     >>> loss = SmoothedCrossEntropy(label_smoothing=0.1)
-    >>> print(f"{float(loss([0], [[2.0, 0.0]])):.4f}")  # 0.95 * 0.1269 + 0.05 * 2.1269
+    >>> value = loss(np.array([0]), np.array([[2.0, 0.0]]))
+    >>> print(f"{float(value):.4f}")  # 0.95 * 0.1269 + 0.05 * 2.1269
     0.2269
 
     References:

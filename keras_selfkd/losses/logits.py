@@ -35,7 +35,7 @@ def soft_label(target, prediction, temperature=4.0, multi_label=False):
     >>> for multi_label in (False, True):  # All are there, or none is.
     ...     print(np.array(soft_label(target, prediction, 1.0, multi_label)).round(2))
     [0.]
-    [17.99]
+    [9.]
 
     References:
         Hinton et al., "Distilling the Knowledge in a Neural Network", 2015,
