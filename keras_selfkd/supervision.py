@@ -10,7 +10,7 @@ from keras_selfkd import labels
 from keras_selfkd.distributed.replicas import sum_over_replicas
 from keras_selfkd.loss_kind import LossKind, kind_of, name_of
 from keras_selfkd.mixing import MixedLabels
-from keras_selfkd.pixels import fit_weight, is_dense
+from keras_selfkd.pixels import fit_weight, for_each_logit, is_dense
 
 
 class Supervision:
@@ -68,7 +68,7 @@ class Supervision:
             return share * own + (1.0 - share) * partner
         # As `Loss.__call__` does: labels and logits in the loss's dtype.
         dtype = keras.config.floatx()
-        y = ops.convert_to_tensor(labels.for_each_logit(y, logits), dtype=dtype)
+        y = ops.convert_to_tensor(for_each_logit(y, logits), dtype=dtype)
         return self.per_example(y, ops.convert_to_tensor(logits, dtype=dtype))
 
     @property
