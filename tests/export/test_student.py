@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_selfkd import FRSKD, SelfDistillationModel, export, export_report
+from keras_selfkd import FRSKD, SelfDistillationModel
+from keras_selfkd.export import student as door
 from keras_selfkd.export.deployment import sample_images
 from keras_selfkd.export.litert import describe_input, import_litert, predict_tflite
+from keras_selfkd.export.report import decisions
 from keras_selfkd.export.student import export_saved_model, export_student
 
 SHAPE = (12, 20, 1)
@@ -133,7 +135,7 @@ def test_one_logit_decides_by_its_sign(student, path):
     outputs = keras.layers.Dense(1, name="logit")(student.output)
     binary = keras.Model(student.inputs, outputs - 1000.0)
     assert export_student(binary, path, labels=["no", "yes"]).agreement == 1.0
-    assert export_report.decisions(np.array([[-1.0], [2.0]])).tolist() == [
+    assert decisions(np.array([[-1.0], [2.0]])).tolist() == [
         [False],
         [True],
     ]
@@ -176,7 +178,7 @@ def test_what_was_said_of_an_older_file_is_gone(student, path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(export, "write_json", interrupted)
+        patch.setattr(door, "write_json", interrupted)
         with pytest.raises(KeyboardInterrupt):
             export_student(student, path)
     assert not about.exists()
@@ -195,7 +197,7 @@ def test_files_of_classes_are_compared_by_their_classes(student, path, monkeypat
     def one_in_four_wrong(path, images):
         return predict_tflite(path, images) + (np.arange(len(images)) % 4 == 0)
 
-    monkeypatch.setattr(export, "predict_tflite", one_in_four_wrong)
+    monkeypatch.setattr(door, "predict_tflite", one_in_four_wrong)
     with pytest.raises(RuntimeError, match=r"differ by 0.25, 0.01 is allowed"):
         export_student(student, path, head="argmax")
     with pytest.warns(UserWarning, match=r"decides as Keras does on 75.0% of 64"):
@@ -244,7 +246,7 @@ def test_labels_that_do_not_exclude_each_other_are_decided_each_alone(
     logits = keras.layers.Dense(2, kernel_initializer="zeros", name="labels")
     labels = keras.Model(student.inputs, logits(student.output))
     logits.bias.assign([9.0, 3.8 if head is None else 0.01])
-    monkeypatch.setattr(export, "predict_tflite", shy_label_gone)
+    monkeypatch.setattr(door, "predict_tflite", shy_label_gone)
     exports = {"head": head, "multi_label": multi_label, "quantize": "dynamic"}
     if head is None and not multi_label:
         assert export_student(labels, path, **exports).agreement == 1.0
@@ -386,7 +388,7 @@ def test_a_student_trained_on_several_replicas_runs_on_one(two_replicas, images,
     ],
 )
 def test_refuses_before_it_converts(student, tmp_path, monkeypatch, arguments, message):
-    monkeypatch.setattr(export, "write_tflite", None)
+    monkeypatch.setattr(door, "write_tflite", None)
     arguments = {"path": "student.tflite"} | arguments
     path = tmp_path / arguments.pop("path")
     with pytest.raises(ValueError, match=message.replace("path=", ".*")):
@@ -395,7 +397,7 @@ def test_refuses_before_it_converts(student, tmp_path, monkeypatch, arguments, m
 
 
 def test_a_missing_interpreter_is_noticed_first(student, path, monkeypatch):
-    monkeypatch.setattr(export, "write_tflite", None)
+    monkeypatch.setattr(door, "write_tflite", None)
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(ImportError, match=r"pip install keras_selfkd\[litert\]"):
         export_student(student, path)
@@ -408,7 +410,7 @@ def test_a_file_that_computes_something_else_is_not_kept(student, path, monkeypa
     def wrong(path, images):
         return 1.01 * predict_tflite(path, images)
 
-    monkeypatch.setattr(export, "predict_tflite", wrong)
+    monkeypatch.setattr(door, "predict_tflite", wrong)
     largest = np.abs(student.predict(sample_images(student, None, 64), verbose=0)).max()
     message = f"differ by {0.01 * largest:.3g}, {0.001 * largest:.3g} is allowed"
     with pytest.raises(RuntimeError, match=message):
@@ -430,12 +432,12 @@ def test_a_quantised_file_must_be_finite_but_not_equal(student, path, monkeypatc
     def negative(path, images):
         return -predict_tflite(path, images)
 
-    monkeypatch.setattr(export, "predict_tflite", negative)
+    monkeypatch.setattr(door, "predict_tflite", negative)
     with pytest.warns(UserWarning, match="Calibrate it on more images"):
         assert export_student(student, path, "dynamic").max_difference > 0.1
     with pytest.raises(RuntimeError, match="doesn't compute what Keras does"):
         export_student(student, path, "float16")
-    monkeypatch.setattr(export, "predict_tflite", lambda *_: np.full((64, 5), np.inf))
+    monkeypatch.setattr(door, "predict_tflite", lambda *_: np.full((64, 5), np.inf))
     with pytest.raises(RuntimeError, match="Outputs of the exported file are NaN"):
         export_student(student, path, "float16")
 
