@@ -67,11 +67,12 @@ def check_names(**arguments):
 def check_single(**arguments):
     """Refuses lists of arrays where a student's one input or output belongs."""
     for name, value in arguments.items():
-        if isinstance(value, (list, tuple)):
+        # Images may come in a dict, with what belongs to them.
+        if isinstance(value, (list, tuple, *[dict] * (name != "x"))):
             raise ValueError(
                 f"Expected {name} to be one array, because a student has one input and "
-                f"one output. Pass what the list holds: `{name}[0]`. Received: {name}="
-                f"a {type(value).__name__} of {len(value)}"
+                f"one output. Pass what the {type(value).__name__} holds: `{name}[0]` "
+                f"of a list. Received: {name}=a {type(value).__name__} of {len(value)}"
             )
 
 

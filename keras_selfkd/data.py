@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_selfkd.arguments import check_number
 from keras_selfkd.batch import check_counts, images_and_keys
 from keras_selfkd.pixels import fit_weight
 from keras_selfkd.supervision import Supervision
@@ -88,7 +89,8 @@ def with_class_weights(dataset, class_weight):
         of the labels' shape, without a last axis of 1.
 
     Raises:
-        ValueError: if `class_weight` is empty or has a label below 0.
+        ValueError: if `class_weight` is no dict, is empty, or has a label or a weight
+            below 0.
 
     Example:
 
@@ -98,11 +100,13 @@ def with_class_weights(dataset, class_weight):
     >>> print(weights.numpy())
     [[[0.5 3.  1. ]]]
     """
-    if not class_weight or min(class_weight) < 0:
+    if not isinstance(class_weight, dict) or min(class_weight, default=-1) < 0:
         raise ValueError(
-            "Expected weights for labels from 0 on. Received: "
+            "Expected a dict from labels of at least 0 to weights. Received: "
             f"class_weight={class_weight}"
         )
+    for label, weight in class_weight.items():
+        check_number(at_least=0, **{f"the weight of label {label}": weight})
     table = np.ones(max(class_weight) + 2, "float32")
     table[list(class_weight)] = list(class_weight.values())
 

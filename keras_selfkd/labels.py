@@ -75,29 +75,27 @@ def in_classes(y, classes, ignore_class=None):
     )
 
 
-def in_shares(y):
-    """Asserts that labels are 0, 1 or shares between, as `in_classes` does."""
+def in_range(y, least=0.0):
+    """Asserts that labels lie in [least, 1], as `in_classes` does."""
     y = comparable(y)
     return _assertion(
-        (y >= 0) & (y <= 1),
+        (tf.cast(y, tf.float64) >= least) & (y <= 1),
         y,
-        "Labels must lie in [0, 1] for this loss: 0 or 1, one-hot, or shares between. "
-        "Map masks of 0 and 255 with `masks / 255`, labels of -1 and 1 with `(labels + "
-        "1) / 2`; numbers of classes need SparseCategoricalCrossentropy.",
+        f"Labels must lie in [{least:g}, 1] for this loss: 0 or 1, one-hot, or shares "
+        "between. Map masks of 0 and 255 with `masks / 255`, labels of -1 and 1 with "
+        "`(labels + 1) / 2`; numbers of classes need SparseCategoricalCrossentropy.",
     )
 
 
-def finite(y):
-    """Asserts that labels are finite, as `in_classes` does."""
-    allowed = tf.math.is_finite(tf.cast(y, tf.float64))
-    return _assertion(allowed, comparable(y), "Labels must be finite.")
-
-
 def _assertion(allowed, y, message):
-    data = [f"{message} Received labels from, to:", tf.reduce_min(y), tf.reduce_max(y)]
-    assertion = tf.debugging.Assert(tf.reduce_all(allowed), data)
-    # Eager execution has asserted already, and returns nothing to wait for.
-    return [] if assertion is None else [assertion]
+    message += " Received labels from, to:"
+    fine, data = tf.reduce_all(allowed), [tf.reduce_min(y), tf.reduce_max(y)]
+    if not tf.executing_eagerly():
+        return [tf.debugging.Assert(fine, [message, *data])]
+    if not fine:
+        found = ", ".join(str(value.numpy()) for value in data)
+        raise tf.errors.InvalidArgumentError(None, None, f"{message} {found}")
+    return []
 
 
 def comparable(y):

@@ -19,11 +19,12 @@ class LossKind(NamedTuple):
     Attributes:
         multi_label: Whether each logit is a question of its own, as in binary
             cross-entropy, rather than one of several classes.
-        unbounded: Whether labels outside of [0, 1] let the loss fall without end.
+        least: The least label that means something to it: 0, or -1 where the loss is
+            one of labels of -1 and 1 too, as hinges are.
     """
 
     multi_label: bool = False
-    unbounded: bool = False
+    least: float = 0.0
 
 
 def kind_of(loss, shape, integers=False, name=""):
@@ -49,14 +50,15 @@ def kind_of(loss, shape, integers=False, name=""):
     except (TypeError, ValueError, tf.errors.OpError) as error:
         raise ValueError(
             f"The compiled loss fails for logits {('batch', *shape[1:])} and "
-            f"{'integer' if integers else 'one-hot'} labels. Received: loss="
-            f"{name}. The cause: {error}"
+            f"{'integer' if integers else 'one-hot'} labels. It may want labels of "
+            f"another form, or a function of `softmax(logits)`. Received: loss={name}. "
+            f"The cause: {error}"
         ) from error
     if not falls:
         raise ValueError(_wrong(name, shape[-1]))
     if integers:
         return LossKind()
-    return LossKind(_is_multi_label(loss, shape), _is_unbounded(loss, shape))
+    return LossKind(_is_multi_label(loss, shape), _least_label(loss, shape))
 
 
 def name_of(loss):
@@ -79,14 +81,10 @@ def _wrong(name, classes):
 
 def _falls(loss, shape, integers, other):
     """Whether the loss falls as right logits rise, with `other` for all the others."""
-    right = min(1, shape[-1] - 1)
-    labels = np.zeros(shape, "float32")
-    labels[..., right] = 1.0
-    rises = [labels.copy()]
-    if shape[-1] == 1:  # Two classes: half of the batch is labelled 0, and has to fall.
-        labels[::2] = 0.0
-        rises = [labels, labels - 1.0]
-    y = np.full(shape[:-1], float(right), "float32") if integers else labels
+    labels = _labels(shape)
+    # Of two classes with one logit, those labelled 0 have to fall.
+    rises = [labels] if shape[-1] > 1 else [labels, labels - 1.0]
+    y = np.argmax(labels, -1) if integers else labels
     for rise in rises:
         values = [
             _value(loss, y, np.where(rise == 0.0, other, far * rise))
@@ -97,37 +95,38 @@ def _falls(loss, shape, integers, other):
     if not integers:
         return True
     # A wrong logit must not help, as where a class's number is a value for each logit.
-    before, after = (_value(loss, y, _logits(shape, 0, z, -3.0)) for z in (-3.0, -2.0))
+    wrong = np.roll(labels, 1, -1)
+    before, after = (_value(loss, y, rise * wrong - 3.0) for rise in (0.0, 1.0))
     return after >= before
 
 
-def _is_multi_label(loss, shape):
-    """Whether what a logit changes is the same wherever the others are."""
+def _labels(shape):
+    """One-hot labels in which classes take turns, also within an image."""
+    positions = np.arange(np.prod(shape[:-1])).reshape(shape[:-1])
     if shape[-1] == 1:
-        return True
-    labels = np.zeros(shape, "float32")
-    labels[..., 1] = 1.0
-    changes = []
-    for first in (-9.0, 9.0):
-        before = _logits(shape, 0, first, -9.0)
-        before[..., 1] = 1.0
-        after = before.copy()
-        after[..., 1] += 1.0
-        changes.append(_value(loss, labels, after) - _value(loss, labels, before))
-    return bool(np.isclose(*changes, rtol=1e-2, atol=1e-6))
+        return (positions % 2 == 1)[..., None].astype("float32")
+    return np.eye(shape[-1], dtype="float32")[positions % shape[-1]]
 
 
-def _is_unbounded(loss, shape):
-    return any(
-        _value(loss, np.full(shape, y), np.full(shape, far)) < -1.0
-        for y, far in ((2.0, 1000.0), (-1.0, -1000.0))
-    )
+def _is_multi_label(loss, shape):
+    """Whether a constant added to all logits changes something, unlike in a softmax."""
+    labels = _labels(shape)
+    before, after = (_value(loss, labels, labels + add) for add in (0.0, 1.0))
+    return shape[-1] == 1 or not np.isclose(before, after, rtol=1e-4, atol=1e-6)
 
 
-def _logits(shape, place, value, other):
-    logits = np.full(shape, other, "float32")
-    logits[..., place] = value
-    return logits
+def _least_label(loss, shape):
+    """-1 where the loss is never better for labels of -1 and 1 than for 0 and 1."""
+    labels = _labels(shape)
+    signs = 2.0 * labels - 1.0
+    right, wrong = signs * 1000.0, signs * -1000.0
+    signed = [
+        _value(loss, y, logits)
+        for y in (signs, np.full(shape, -1.0))
+        for logits in (right, wrong, signs, -signs)
+    ]
+    best = min(_value(loss, labels, logits) for logits in (right, signs))
+    return -1.0 if np.isfinite(signed).all() and min(signed) > best - 1e-3 else 0.0
 
 
 def _value(loss, labels, logits):

@@ -157,8 +157,14 @@ def check_method(student, method):
     raise ValueError(f"Expected method to be {expected}. Received: method={method!r}")
 
 
-def check_dense(method, logits):
-    """Refuses pixel students for methods that are for classes alone."""
+def check_kind(method, logits):
+    """Refuses pixel students for methods of classes alone, and tokens to be mixed."""
+    if len(logits.shape) == 3 and method.mixing is not None:
+        raise ValueError(
+            "Mixing needs classes, or pixels at their height and width, not tokens. "
+            "Reshape the logits with `keras.layers.Reshape((height, width, classes))`. "
+            f"Received: logits {tuple(logits.shape)} and mixing={method.mixing!r}"
+        )
     if is_dense(logits) and not method.dense:
         raise ValueError(
             f"{type(method).__name__} is for classifiers, not for students that "

@@ -20,7 +20,7 @@ from keras_selfkd.distributed.update import (
     sum_of_gradients,
 )
 from keras_selfkd.graph import like_inputs
-from keras_selfkd.method import check_dense, check_method, free_if_it_fails
+from keras_selfkd.method import check_kind, check_method, free_if_it_fails
 from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.pixels import at_size_of, enlarged, is_dense
 from keras_selfkd.seeds import SeededModel
@@ -99,7 +99,7 @@ class SelfDistillationModel(SeededModel, ReplicatedModel):
         self.method = method
         self.taps = tapped.names
         with dtype_policy(self.dtype_policy), free_if_it_fails(method):
-            check_dense(method, tapped.symbolic.logits)
+            check_kind(method, tapped.symbolic.logits)
             method.attach(student, tapped.symbolic)
             if replicas.replica_count() > 1:
                 for layer in batch_norms(method):
@@ -151,6 +151,10 @@ class SelfDistillationModel(SeededModel, ReplicatedModel):
             if self._batch_spec is not None:
                 self._build_for(self._batch_spec)
         return super().make_train_function(force)
+
+    def make_test_function(self, force=False):
+        check_compiled(self)
+        return super().make_test_function(force)
 
     def _build_for(self, spec):
         """Makes the optimizer's and the metrics' variables for batches like these."""

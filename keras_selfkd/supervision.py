@@ -69,7 +69,10 @@ class Supervision:
         # As `Loss.__call__` does: labels and logits in the loss's dtype.
         dtype = keras.config.floatx()
         y = ops.convert_to_tensor(for_each_logit(y, logits), dtype=dtype)
-        return self.per_example(y, ops.convert_to_tensor(logits, dtype=dtype))
+        loss = self.per_example(y, ops.convert_to_tensor(logits, dtype=dtype))
+        if len(loss.shape) == len(logits.shape):  # A value for each logit.
+            loss = (ops.sum if self.reduction == "sum" else ops.mean)(loss, axis=-1)
+        return loss
 
     @property
     def multi_label(self):
@@ -100,9 +103,7 @@ class Supervision:
         classes = logits.shape[-1]
         if integers:
             return labels.in_classes(y, classes, self.ignore_class)
-        if self._has_from_logits or self._kind.unbounded:
-            return labels.in_shares(y)
-        return labels.finite(y)
+        return labels.in_range(y, 0.0 if self._has_from_logits else self._kind.least)
 
     def _takes_integers(self, y, logits):
         """Whether labels are numbers of classes; only an unknown loss takes both."""

@@ -1,5 +1,6 @@
 """A method's named losses: which are in use, checked, reduced and weighed."""
 
+import keras
 import tensorflow as tf
 
 from keras_selfkd.arguments import check_weight
@@ -19,7 +20,11 @@ class Terms:
         for term, weight in method.loss_weights.items():
             check_weight(**{f"the weight of {method.name}'s {term!r}": weight})
         self.declared = {*method.terms, *method.loss_weights}
-        self.weights = method.loss_weights
+        self.weights = {
+            term: weight
+            for term, weight in method.loss_weights.items()
+            if callable(weight) or weight != 0
+        }
         self.method_name = method.name
 
     def checked(self, terms, images, logits):
@@ -80,12 +85,16 @@ def checked_term(name, values, images, logits):
         ValueError: if the shape is known, and another one.
         tf.errors.InvalidArgumentError: in the step, if it is known there alone.
     """
-    shape = tuple(values.shape)
+    if values is not None:
+        values = keras.ops.convert_to_tensor(values)
+    shape = None if values is None else tuple(values.shape)
     message = (
         f"The term {name!r} must be a scalar, (batch,) or (batch, height, width): "
         "one view's, as many as images. Split views with `student.split(views)`. "
         f"Received: {name} with shape {shape} for {images.shape[0]} images"
     )
+    if shape is None:
+        raise ValueError(message)
     known = (images.shape[0], *logits.shape[1:-1])[: max(1, len(shape))]
     same = len(shape) in (0, 1, len(logits.shape) - 1) and all(
         None in (size, other) or size == other

@@ -88,7 +88,9 @@ def test_wrong_types_and_ranges(create, given):
 
 
 def test_numbers_of_numpy_are_numbers():
-    FRSKD(np.float32(1.0), temperature=np.float64(2), width=np.int64(1))
+    FRSKD(
+        soft_label_weight=np.float32(1.0), temperature=np.float64(2), width=np.int64(1)
+    )
     check_number(above=0, one=np.float32(0.5))
 
 

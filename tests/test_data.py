@@ -116,8 +116,10 @@ def test_given_weights_of_any_form_are_multiplied():
         np.testing.assert_allclose(weights, expected * factor, rtol=1e-6)
 
 
-@pytest.mark.parametrize("class_weight", [{}, {-1: 2.0}])
+@pytest.mark.parametrize("class_weight", [{}, {-1: 2.0}, [1.0, 2.0], {0: -1.0}])
 def test_error_class_weights(class_weight):
     data = tf.data.Dataset.from_tensors((tf.zeros((1, 2, 2, 1)), [0]))
-    with pytest.raises(ValueError, match="Expected weights for labels from 0 on"):
+    with pytest.raises(
+        ValueError, match=r"Expected a dict from labels|weight of label 0 to be"
+    ):
         with_class_weights(data, class_weight)

@@ -34,9 +34,9 @@ def test_narrow_dtypes_hold_fewer_numbers_than_there_are_classes(classes, dtype)
 
 
 def test_error_narrow_dtypes_do_not_wrap():
-    with pytest.raises(tf.errors.InvalidArgumentError, match="0\n255"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="to: 0, 255"):
         checked(np.array([0, 255], "uint8"), np.zeros((2, 200), "float32"))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="-1\n0"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="to: -1, 0"):
         checked(np.array([0, -1], "int8"), np.zeros((2, 256), "float32"))
 
 
@@ -88,8 +88,26 @@ def test_soft_labels_are_fine(loss):
 def test_losses_that_take_other_numbers_are_left_alone():
     signs = 2.0 * np.eye(3) - 1.0
     assert checked(signs, loss=keras.losses.Hinge()) == []
-    with pytest.raises(tf.errors.InvalidArgumentError, match="must be finite"):
-        checked(signs * np.inf, loss=keras.losses.Hinge())
+    for wrong in (np.inf, np.nan, 255.0):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"in \[-1, 1\]"):
+            checked(signs * wrong, loss=keras.losses.Hinge())
+
+
+@pytest.mark.parametrize("factor", [255.0, -1.0])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda y, z: keras.losses.dice(y, keras.ops.sigmoid(z)),
+        lambda y, z: keras.losses.tversky(y, keras.ops.sigmoid(z)),
+        lambda y, z: keras.ops.mean((y - keras.ops.sigmoid(z)) ** 2, -1) * 255,
+    ],
+)
+def test_error_masks_out_of_range_for_a_loss_of_ones_own(loss, factor):
+    masks = np.array([[[0, 1], [1, 1]]], "float32")
+    logits = np.zeros((1, 2, 2, 1), "float32")
+    assert checked(masks, logits, loss) == []
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Labels must lie in"):
+        checked(2 * factor * masks, logits, loss)
 
 
 @pytest.mark.parametrize("extra", [(), (1,)])

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_selfkd import FRSKD, Method, SelfDistillationModel, Supervised
+from keras_selfkd import (
+    FRSKD,
+    CutMix,
+    Method,
+    Mixup,
+    SelfDistillationModel,
+    Supervised,
+)
 from tests import toys
 
 pytestmark = pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning")
@@ -190,6 +197,26 @@ def test_a_loss_of_one_value_is_weighted_as_by_keras(weight):
         np.testing.assert_allclose(one, other, atol=1e-7)
 
 
+def weighted_binary(y, z):
+    return tf.nn.weighted_cross_entropy_with_logits(y, z, 5.0)
+
+
+@pytest.mark.parametrize("masks", [False, True], ids=["labels", "masks"])
+def test_a_loss_of_each_logit_is_averaged_as_by_keras(masks):
+    images, labels = (toys.pixel_data if masks else toys.class_data)(8)
+    one_hot = np.eye(toys.CLASSES, dtype="float32")[labels]
+    trained = []
+    for wrap in (lambda s: s, lambda s: SelfDistillationModel(s, Supervised())):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(0)
+        student = (toys.segmenter if masks else toys.classifier)(batch_norm=False)
+        model = compiled(wrap(student), loss=weighted_binary)
+        model.train_on_batch(images, one_hot)
+        trained.append(student.get_weights())
+    for one, other in zip(*trained, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
 class Unsplit(Supervised):
     """Forgets that its batch has two views."""
 
@@ -243,7 +270,7 @@ def test_a_weight_of_0_leaves_a_term_out(zero):
     assert set(logs) == {"loss", "task_loss", "teacher_task_loss"}
 
 
-@pytest.mark.parametrize("call", ["fit", "train_on_batch"])
+@pytest.mark.parametrize("call", ["fit", "train_on_batch", "evaluate"])
 def test_error_metrics_in_the_place_of_loss_weights(call):
     model = frskd()
     model.compile("sgd", toys.cross_entropy(), ["accuracy"])
@@ -462,6 +489,20 @@ def test_error_undeclared_terms():
     model = compiled(SelfDistillationModel(toys.classifier(), Broken()))
     with pytest.raises(ValueError, match=r"\['task'\]. Received: \['tusk'\]"):
         model.fit(*toys.class_data(), verbose=0)
+
+
+def test_error_labels_in_a_dict():
+    images, labels = toys.class_data(4)
+    with pytest.raises(ValueError, match="Expected y to be one array"):
+        compiled().fit(images, {"logits": labels}, verbose=0)
+
+
+@pytest.mark.parametrize("mixing", [Mixup, CutMix])
+def test_error_mixing_of_tokens(mixing):
+    images = keras.Input((16, 16, 3))
+    tokens = keras.layers.Reshape((16, 3))(keras.layers.Conv2D(3, 4, 4)(images))
+    with pytest.raises(ValueError, match=r"Reshape\(\(height, width, classes\)\)"):
+        SelfDistillationModel(keras.Model(images, tokens), Supervised(mixing=mixing()))
 
 
 def test_error_methods_without_hooks():

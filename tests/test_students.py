@@ -9,6 +9,7 @@ from keras import layers
 from keras_selfkd import (
     FRSKD,
     FRSKD_SLA,
+    NFD,
     EveryKSteps,
     MixSKD,
     SelfDistillationModel,
@@ -123,7 +124,9 @@ def test_error_probabilities_whatever_makes_them(name):
     assert "Received: student=" in message
 
 
-@pytest.mark.parametrize("function", ["log_softmax", tf.nn.log_softmax])
+@pytest.mark.parametrize(
+    "function", ["log_softmax", tf.nn.log_softmax, "log_sigmoid", tf.math.log_sigmoid]
+)
 def test_error_log_probabilities(function):
     assert "ends in log-probabilities" in error(small(activation=function), minimum=0)
     assert "ends in log-probabilities" in error(pixels(function), minimum=0)
@@ -181,6 +184,14 @@ def test_error_subclassed_student():
     unbuilt = error(keras.Sequential([layers.Dense(3)]))
     assert "begin the Sequential with `keras.Input(shape)`" in unbuilt
     assert "Received: student='resnet18'" in error("resnet18")
+
+
+@pytest.mark.parametrize("pack", [lambda x: [x], lambda x: {"logits": x}])
+def test_error_logits_in_a_list_or_a_dict(pack):
+    student = toys.classifier()
+    packed = keras.Model(student.inputs, pack(student.output))
+    with pytest.raises(ValueError, match=r"`keras.Model\(inputs, logits\)`"):
+        SelfDistillationModel(packed, Supervised())
 
 
 def test_error_several_inputs_or_outputs():
@@ -327,7 +338,14 @@ def test_error_random_layers_ahead_of_methods_that_compare_views(name):
     )
 
 
-@pytest.mark.parametrize("create", [FRSKD_SLA, lambda: EveryKSteps(FRSKD_SLA())])
+@pytest.mark.parametrize(
+    "create",
+    [
+        FRSKD_SLA,
+        lambda: EveryKSteps(FRSKD_SLA()),
+        lambda: NFD(toys.classifier()),
+    ],
+)
 def test_all_methods_that_compare_views_refuse_them(create):
     student = small(ahead=[layers.RandomFlip()])
     with pytest.raises(ValueError, match="compares several views"):

@@ -111,29 +111,6 @@ def test_a_loss_of_one_value_is_weighted_as_keras_does(weight, reduction):
         assert float(actual) == pytest.approx(float(expected))
 
 
-def checked_term(shape, images=(4, 8, 8, 3), logits=(4, 6, 6, 2)):
-    term = tf.zeros(shape)
-    return Supervision(toys.cross_entropy()).checked_term(
-        "feature", term, tf.zeros(images), tf.zeros(logits)
-    )
-
-
-@pytest.mark.parametrize("shape", [(), (4,), (4, 6, 6)])
-def test_terms_of_a_batch_an_image_or_a_pixel(shape):
-    assert checked_term(shape).shape == shape
-
-
-@pytest.mark.parametrize("shape", [(8,), (4, 1), (4, 6, 6, 2), (4, 8, 8), (8, 6, 6)])
-def test_error_terms_of_another_length(shape):
-    with pytest.raises(ValueError, match=r"student.split\(views\).*feature with shape"):
-        checked_term(shape)
-
-
-def test_error_terms_of_pixels_for_a_classifier():
-    with pytest.raises(ValueError, match="must be a scalar"):
-        checked_term((4, 6, 6), logits=(4, 2))
-
-
 @pytest.mark.parametrize(
     ("loss", "multi_label"),
     [

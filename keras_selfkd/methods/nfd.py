@@ -99,6 +99,7 @@ class NFD(FRSKD):
         self.teacher_taps = teacher_taps
         if teacher is not None:
             self.minimum_taps = 1
+            self.compares_views = True  # It sees the images as the student gets them.
             self.terms = ("task", "soft_label", "feature")
 
     def attach(self, student, outputs):

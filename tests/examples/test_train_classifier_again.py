@@ -42,8 +42,9 @@ def test_flagfile_repeats_a_run_exactly_even_interrupted(
 
     with monkeypatch.context() as patch:
         patch.setattr(Run, "record", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit) as ended:
             run_main(*arguments)
+    assert ended.value.code == 130
     assert not (folder / "result.json").exists()
     run_main(*arguments, "--resume")
     assert_same_run(folder, tiny_run)

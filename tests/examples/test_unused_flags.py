@@ -38,7 +38,7 @@ def refuse(*arguments):
         ),
         (["--data_dir=x"], r"--data_dir=x \(only with --dataset=folder"),
         (["--bad_images=skip"], "only with --dataset=folder"),
-        (["--dataset=cifar10", "--test_share=0.3"], "only with --dataset=folder"),
+        (["--test_share=0.3"], "only with --dataset=folder or the name of a TFDS"),
     ],
 )
 def test_error_a_flag_that_nothing_reads(arguments, message):
