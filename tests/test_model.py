@@ -378,6 +378,26 @@ def test_a_batch_that_is_not_finite_changes_nothing(replicas, pixel, two_replica
     assert np.isnan(spy.logs[0]["task_loss"]) == np.isnan(pixel)
 
 
+@pytest.mark.usefixtures("double")
+def test_activity_regularizers_count_each_replica_once(two_replicas):
+    """Means over the batch since Keras 3.14; sums, which no replica knows, before."""
+    images, labels = toys.class_data(8)
+    trained = []
+    for strategy in (tf.distribute.get_strategy(), two_replicas):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(1)
+        with strategy.scope():
+            x = pictures = keras.Input((16, 16, 3))
+            x = keras.layers.Conv2D(4, 3, strides=2, activity_regularizer="l2")(x)
+            x = keras.layers.GlobalAveragePooling2D()(x)
+            student = keras.Model(pictures, keras.layers.Dense(toys.CLASSES)(x))
+            model = compiled(SelfDistillationModel(student, Supervised()))
+        model.fit(images, labels, batch_size=8, verbose=0, shuffle=False)
+        trained.append([variable.numpy() for variable in student.trainable_variables])
+    for one, two in zip(*trained, strict=True):
+        np.testing.assert_allclose(two, one, atol=1e-12)
+
+
 def test_uneven_replicas(two_replicas):
     images, labels = toys.class_data(11)
     with two_replicas.scope():

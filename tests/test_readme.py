@@ -64,6 +64,19 @@ def camvid_like(root):
     return ["--dataset=folder", f"--data_dir={root}"]
 
 
+def black_and_white(root):
+    """Flags of a few images/ with masks/ of 0 and 255."""
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for number in range(24):
+        mask = np.random.default_rng(number).integers(0, 2, (64, 64), "uint8") * 255
+        Image.fromarray(mask).save(root / "masks" / f"{number}.png")
+        Image.fromarray(np.stack([mask] * 3, -1)).save(
+            root / "images" / f"{number}.png"
+        )
+    return ["--dataset=folder", f"--data_dir={root}"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", commands())
 def test_commands_run(command, tmp_path):
@@ -75,6 +88,8 @@ def test_commands_run(command, tmp_path):
         more += ["--image_size=192,256", *camvid_like(tmp_path / "data")]
     if "--student=efficientnet_bifpn" in words:
         more += ["--image_size=160", "--nobaseline", *camvid_like(tmp_path / "data")]
+    if "--binary" in words:
+        more += black_and_white(tmp_path / "data")
     if "--dataset=imagenet2012" in command:
         more += ["--image_size=32", "--nobaseline"]
     environment = {**os.environ, "PYTHONWARNINGS": "default"}

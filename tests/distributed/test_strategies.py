@@ -221,10 +221,10 @@ class Penalty(keras.layers.Layer):
 def penalised():
     """A student whose layers add losses, before and after replicas meet."""
     images = keras.Input((16, 16, 3))
-    x = keras.layers.Conv2D(4, 3, strides=2, activity_regularizer="l2")(images)
+    x = Penalty()(keras.layers.Conv2D(4, 3, strides=2)(images))
     x = keras.layers.BatchNormalization(synchronized=True)(x)
-    x = keras.layers.Conv2D(4, 3, strides=2, kernel_regularizer="l2")(Penalty()(x))
-    x = keras.layers.BatchNormalization(synchronized=True)(x)
+    x = keras.layers.Conv2D(4, 3, strides=2, kernel_regularizer="l2")(x)
+    x = Penalty()(keras.layers.BatchNormalization(synchronized=True)(x))
     x = keras.layers.GlobalAveragePooling2D()(x)
     return keras.Model(images, keras.layers.Dense(toys.CLASSES)(x))
 

@@ -115,5 +115,5 @@ def train(of):
     gradients = {name: found[: len(weights)] for name, found in both.items()}
     stopped = {name: both[name][len(weights) :] for name in case.stopped_terms}
     result = Trained(model, data, terms, gradients, stopped, {})
-    result.history.update(result.fit(data[1], np.ones(16, "float32"), epochs=30))
+    result.history.update(result.fit(data[1], np.ones(16, "float32"), epochs=40))
     return result
