@@ -29,8 +29,11 @@ import sys
 import numpy as np
 from absl import flags
 
-from examples import inputs, latency, model_card, trained, training
-from examples.results import aligned
+from examples.data import inputs
+from examples.results import latency, model_card
+from examples.results.results import aligned
+from examples.runs import training
+from examples.students import trained
 from keras_selfkd import export_onnx, export_saved_model, export_student
 from keras_selfkd.export.deployment import HEADS
 from keras_selfkd.export.litert import (
@@ -217,7 +220,7 @@ def export(source, folder):
     """Writes and rates all files.
 
     Args:
-        source: `examples.trained.Trained`.
+        source: `examples.students.trained.Trained`.
         folder: Path of the directory to write to.
 
     Returns:

@@ -4,7 +4,7 @@ import keras
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from examples.convnets import small_resnet
+from examples.students.convnets import small_resnet
 from keras_selfkd import FRSKD, SelfDistillationModel
 
 images, labels = load_digits(return_X_y=True)

@@ -52,10 +52,12 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from examples import inputs, methods, plan, results, training
-from examples.data import load_data
-from examples.pictures import draw
-from examples.students import build_student
+from examples.data import inputs
+from examples.data.data import load_data
+from examples.results import results
+from examples.results.pictures import draw
+from examples.runs import methods, plan, training
+from examples.students.students import build_student
 from keras_selfkd import SelfDistillationModel, synchronize_batch_norm
 from keras_selfkd.batch_norm import limit_batch_norm_momentum
 from keras_selfkd.export.litert import predict_tflite
@@ -120,7 +122,7 @@ def ship(student, path, data, labels):
     Args:
         student: Trained Keras model.
         path: Path of the `.keras` file; a LiteRT file gets the same name.
-        data: `examples.data.Data`.
+        data: `examples.data.data.Data`.
         labels: Array of the test set's labels.
 
     Returns:

@@ -8,7 +8,7 @@ by one recipe and from the same first weights, and compares the two on 240 scene
 other digit images. It takes about three minutes on 2 CPU cores. Seeds 0, 1 and 2 gave a
 mean IoU of 43.1, 50.3 and 47.3 % plainly, 53.0, 54.1 and 49.9 % with FRSKD; with more
 scenes than training can fit in its epochs it is the other way round
-(benchmarks/camvid.md has more on that).
+(benchmarks/accuracy/camvid.md has more on that).
 
 Weights are those of the last epoch: nothing is chosen on test images. Masks have void
 pixels, the soft borders of the strokes, which count nowhere. Defaults that differ from
@@ -52,12 +52,14 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from examples import inputs, mask_results, methods, plan, results, training
-from examples.mask_objective import objective
-from examples.mask_pictures import draw
-from examples.segmentation_data import load_masked_data, with_binary_masks
-from examples.students import build_segmenter
-from examples.unused_flags import used_only
+from examples.data import inputs
+from examples.data.segmentation_data import load_masked_data, with_binary_masks
+from examples.results import mask_results, results
+from examples.results.mask_pictures import draw
+from examples.runs import methods, plan, training
+from examples.runs.mask_objective import objective
+from examples.runs.unused_flags import used_only
+from examples.students.students import build_segmenter
 from keras_selfkd import SelfDistillationModel, synchronize_batch_norm
 from keras_selfkd.batch_norm import limit_batch_norm_momentum
 from keras_selfkd.export.litert import predict_tflite
@@ -135,7 +137,7 @@ def ship(student, path, data, masks):
     Args:
         student: Trained Keras model.
         path: Path of the `.keras` file; a LiteRT file gets the same name.
-        data: `examples.data.Data`.
+        data: `examples.data.data.Data`.
         masks: Integer array of the test set's masks.
 
     Returns:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from examples.students import build_student
+from examples.students.students import build_student
 from keras_selfkd import FRSKD, SelfDistillationModel
 from keras_selfkd.networks.branches import branches, last_tap, part_after
 from keras_selfkd.taps import Tapped
@@ -143,7 +143,7 @@ def test_mixskds_branches_repeat_the_students_layers(name):
 @pytest.mark.slow
 def test_relative_costs_are_the_papers():
     """The paper: 0.57 of ResNet-18's parameters; 0.57 of its multiply-adds remain."""
-    from benchmarks.student_table import relative_cost
+    from benchmarks.cost.student_table import relative_cost
 
     student = build_student("resnet18", (32, 32, 3), 100)
     parameters, multiply_adds = relative_cost(

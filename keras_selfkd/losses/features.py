@@ -66,7 +66,7 @@ def attention_transfer(target, prediction, mask=None):
 
 
 # The weight that harmed validation accuracy least in a short training on CIFAR-100:
-# benchmarks/normalized_mse_weight.md.
+# benchmarks/accuracy/normalized_mse_weight.md.
 @feature_loss(default_weight=0.1, same_channels=True)
 def normalized_mse(target, prediction, mask=None):
     """Mean squared difference of the two maps after instance normalisation.

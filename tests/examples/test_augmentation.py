@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from examples.augmentation import (
+from examples.data.augmentation import (
     Crops,
     apply_crops,
     apply_windows,

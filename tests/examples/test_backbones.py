@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from examples import students
-from examples.backbones import classifier_builders
+from examples.students import students
+from examples.students.backbones import classifier_builders
 
 
 @pytest.mark.slow

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from examples import batches
-from examples.augmentation import random_crops
-from examples.splits import Split
+from examples.data import batches
+from examples.data.augmentation import random_crops
+from examples.data.splits import Split
 
 COUNT, BATCH, STEPS = 26, 8, 3
 

@@ -1,6 +1,6 @@
 import pytest
 
-from examples.class_folders import open_folder
+from examples.data.class_folders import open_folder
 
 
 @pytest.mark.parametrize("names", [("Train", "TEST"), ("training", "testing")])

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from examples import classify_image
-from examples.image_files import decode_file
+from examples.data.image_files import decode_file
 from keras_selfkd import export_student
 from keras_selfkd.mask_plots import colored
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from examples import convnets
+from examples.students import convnets
 
 NETWORKS = (
     convnets.plain_cnn,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from examples.digit_scenes import NAMES, VOID, _digits_of, digit_scenes
+from examples.data.digit_scenes import NAMES, VOID, _digits_of, digit_scenes
 
 SPLITS = pytest.mark.parametrize("split", ["train", "validation", "test"])
 

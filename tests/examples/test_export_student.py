@@ -13,8 +13,9 @@ from absl import flags
 from absl.testing import flagsaver
 from PIL import Image
 
-from examples import export_student, trained
-from examples.mask_results import score_masks
+from examples import export_student
+from examples.results.mask_results import score_masks
+from examples.students import trained
 from keras_selfkd import SelfDistillationModel, Supervised
 from keras_selfkd.export.litert import describe_input, predict_tflite
 

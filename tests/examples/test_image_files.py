@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from examples.image_files import common_size, decode_file, find_images
+from examples.data.image_files import common_size, decode_file, find_images
 
 GREY = np.full((6, 8), 100, "uint8")
 COLOUR = np.full((6, 8, 3), 100, "uint8")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from examples.mask_folders import divided, find_pairs, read_pair
+from examples.data.mask_folders import divided, find_pairs, read_pair
 
 SHARES = {"test": 0.1, "validation": 0.1}
 

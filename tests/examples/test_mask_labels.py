@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from examples.mask_labels import number_classes
+from examples.data.mask_labels import number_classes
 
 
 def numbered(masks, **arguments):

@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from examples.data import Data
-from examples.mask_objective import objective
+from examples.data.data import Data
+from examples.runs.mask_objective import objective
 
 FIELDS = dict.fromkeys(Data._fields)
 DATA = Data(**FIELDS | {"classes": 2, "void": 9})

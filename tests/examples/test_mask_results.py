@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from examples.mask_results import (
+from examples.results.mask_results import (
     class_table,
     masks_of,
     predict_masks,

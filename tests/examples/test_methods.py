@@ -2,7 +2,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from examples import methods
+from examples.runs import methods
 from keras_selfkd import EveryKSteps, SigmoidRampUp, Supervised, losses
 
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from examples.optimizers import learning_rate_schedule
+from examples.runs.optimizers import learning_rate_schedule
 from keras_selfkd.optimizers import SGDWithL2
 from keras_selfkd.schedules import WarmUp
 

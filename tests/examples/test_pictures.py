@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from examples import pictures
-from examples.runs import Run
+from examples.results import pictures
+from examples.runs.runs import Run
 
 
 @pytest.fixture

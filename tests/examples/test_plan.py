@@ -2,7 +2,8 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from examples import methods, plan, train_classifier
+from examples import train_classifier
+from examples.runs import methods, plan
 from keras_selfkd.distributed.strategies import strategy_by_name
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from examples.recorder import Recorder
-from examples.runs import Run
+from examples.runs.recorder import Recorder
+from examples.runs.runs import Run
 
 
 def recorded(run, lines, logs):

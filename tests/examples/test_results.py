@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from examples import results
+from examples.results import results
 from keras_selfkd.files import write_json
 
 LOGITS = np.log(np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]]))

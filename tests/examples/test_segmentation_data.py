@@ -4,9 +4,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from examples import segmentation_sources
-from examples.segmentation_data import load_masked_data, with_binary_masks
-from examples.segmentation_sources import open_mask_source, read_masked_images
+from examples.data import segmentation_sources
+from examples.data.segmentation_data import load_masked_data, with_binary_masks
+from examples.data.segmentation_sources import open_mask_source, read_masked_images
 
 
 @pytest.fixture

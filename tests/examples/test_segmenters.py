@@ -3,14 +3,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from examples.segmenters import (
+from examples.students.segmenters import (
     EFFICIENTNET_BIFPN_TAPS,
     efficientnet_bifpn,
     mobilenet_v3_fpn,
     thin_unet,
     unet,
 )
-from examples.students import build_segmenter, segmenter_builders
+from examples.students.students import build_segmenter, segmenter_builders
 from keras_selfkd import FRSKD, SelfDistillationModel
 from keras_selfkd.taps import Tapped
 

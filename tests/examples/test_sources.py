@@ -4,9 +4,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from sklearn import datasets
 
-from examples import sources
-from examples.sources import open_source
-from examples.splits import labels_of, read_arrays
+from examples.data import sources
+from examples.data.sources import open_source
+from examples.data.splits import labels_of, read_arrays
 
 
 def counts_by_class(split):

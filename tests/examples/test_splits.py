@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from examples import splits
-from examples.splits import Split
+from examples.data import splits
+from examples.data.splits import Split
 
 
 def split_of(labels, images=None):

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from examples import convnets, students
+from examples.students import convnets, students
 
 APPLICATIONS = (
     "mobilenet_v3_small",

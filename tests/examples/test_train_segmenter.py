@@ -9,9 +9,9 @@ from absl.testing import flagsaver
 from PIL import Image
 
 from examples import train_segmenter
-from examples.segmentation_data import load_masked_data
-from examples.students import segmenter_builders
-from examples.unused_flags import refuse_unused
+from examples.data.segmentation_data import load_masked_data
+from examples.runs.unused_flags import refuse_unused
+from examples.students.students import segmenter_builders
 from keras_selfkd.distributed.layers import batch_norms
 from keras_selfkd.distributed.strategies import strategy_by_name
 from tests.examples.runner import history, trial

@@ -8,8 +8,8 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from examples import methods, training
-from examples.runs import Run
+from examples.runs import methods, training
+from examples.runs.runs import Run
 from tests.examples.runner import COMMAND, ROOT, as_a_user
 
 

@@ -2,8 +2,9 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from examples import inputs, methods, training  # noqa: F401 (they define the flags)
-from examples.unused_flags import refuse_unused
+from examples.data import inputs
+from examples.runs import methods, training
+from examples.runs.unused_flags import refuse_unused
 
 
 def refuse(*arguments):

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from examples.convnets import resnet18
+from examples.students.convnets import resnet18
 from keras_selfkd import CutMix, MixSKD, Mixup, Outputs, SelfDistillationModel
 from keras_selfkd.mixing import Drawn
 from keras_selfkd.networks import discriminator

@@ -12,7 +12,7 @@ import sys
 
 # Module, class or None, function, and whether to kill after the call, not before it.
 POINTS = {
-    "step": ("examples.training", "Recorder", "on_train_batch_begin", False),
+    "step": ("examples.runs.training", "Recorder", "on_train_batch_begin", False),
     "writing": ("h5py", "Group", "create_dataset", False),
     "renaming": ("keras_selfkd.files", None, "_move", False),
     "export": ("keras", "Model", "export", True),
@@ -41,7 +41,8 @@ def arm(point, call):
 
 
 if __name__ == "__main__":
-    from examples import train_classifier, training
+    from examples import train_classifier
+    from examples.runs import training
 
     arm(sys.argv[1], int(sys.argv[2]))
     del sys.argv[1:3]

@@ -1,0 +1,1 @@
+"""Does it hold: kills, replicas, odd input?"""

@@ -1,0 +1,1 @@
+"""What the runners read: arrays, folders, TFDS; splits, batches, augmentation."""

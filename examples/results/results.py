@@ -1,0 +1,229 @@
+"""Scores of trained students, and the table that compares them."""
+
+import importlib.metadata
+import json
+import pathlib
+import platform
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_selfkd
+from keras_selfkd.metrics import ExpectedCalibrationError, confidence_interval
+
+_COLUMNS = (
+    "",
+    "test accuracy",
+    "95 % interval",
+    "ECE",
+    "parameters",
+    "LiteRT file",
+    "training",
+)
+
+_CAUSES = (
+    "too few images or steps (raise --epochs); averages of BatchNorm that lag behind "
+    "the weights (keras_selfkd.recalibrate_batch_norm sets them anew; if that helps, "
+    "lower the layers' momentum); test images of other pixels, colours or cut than the "
+    "training images; test labels of another order or meaning."
+)
+
+
+def accuracy(logits, labels):
+    """Returns the share of images, in [0, 1], whose largest logit is their label's."""
+    return float(np.mean(np.argmax(logits, -1) == labels))
+
+
+def score(logits, labels):
+    """Rates the logits of a test set.
+
+    Args:
+        logits: Array `(images, classes)`.
+        labels: Integer array `(images,)`.
+
+    Returns:
+        Dict with `accuracy`, its 95 % `interval` and the `calibration_error`, all in
+        [0, 1], and the number of `images`.
+    """
+    calibration = ExpectedCalibrationError(from_logits=True)
+    calibration.update_state(labels, logits)
+    correct = np.count_nonzero(np.argmax(logits, -1) == labels)
+    return {
+        "accuracy": correct / len(labels),
+        "interval": [float(end) for end in confidence_interval(correct, len(labels))],
+        "calibration_error": float(calibration.result()),
+        "images": len(labels),
+    }
+
+
+def check_same_size(scores):
+    """Refuses students that would not cost the same to deploy.
+
+    Args:
+        scores: Dict from method to its score with `parameters` and, where a file was
+            written, its `bytes`.
+
+    Raises:
+        RuntimeError: If they differ: something of a method stayed in its student.
+    """
+    for what, tolerance in (("parameters", 0.0), ("bytes", 0.01)):
+        sizes = {method: score.get(what) or 0 for method, score in scores.items()}
+        # LiteRT stores equal constants once, so that files differ by a few bytes.
+        if max(sizes.values()) - min(sizes.values()) > tolerance * max(sizes.values()):
+            raise RuntimeError(
+                "Expected every method to deploy a student of the same size. "
+                f"Received: {what}={sizes}"
+            )
+
+
+def table(scores):
+    """Lays the scores out, a row for each method.
+
+    Args:
+        scores: Dict from method to its score with `parameters`, `seconds` and, where a
+            file was written, its `bytes`.
+
+    Returns:
+        String of several lines.
+
+    Example:
+    >>> plain = {"accuracy": 0.5, "interval": [0.4, 0.6], "calibration_error": 0.1}
+    >>> print(table({"plain": plain | {"parameters": 1000, "seconds": 9.2}}))
+           test accuracy  95 % interval     ECE  parameters  ...
+    plain        50.00 %  40.0 - 60.0 %  0.1000       1,000  ...
+    """
+    rows = [_COLUMNS, *(_cells(method, score) for method, score in scores.items())]
+    return aligned(rows)
+
+
+def aligned(rows):
+    """Returns lines of right-aligned columns, from rows of strings."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+
+
+def _cells(method, score):
+    low, high = score["interval"]
+    return (
+        method,
+        f"{100 * score['accuracy']:.2f} %",
+        f"{100 * low:.1f} - {100 * high:.1f} %",
+        f"{score['calibration_error']:.4f}",
+        f"{score['parameters']:,}",
+        f"{score['bytes']:,} bytes" if "bytes" in score else "none",
+        f"{score['seconds']:.0f} s",
+    )
+
+
+def verdict(scores):
+    """Says what a method gained, and whether the test set is large enough to tell.
+
+    Args:
+        scores: Dict from method to its score, the baseline first.
+
+    Returns:
+        String of one line.
+    """
+    (plain_name, plain), (name, score) = scores.items()
+    gain = f"{name}: {100 * (score['accuracy'] - plain['accuracy']):+.2f} points"
+    low, high = plain["interval"]
+    if low <= score["accuracy"] <= high:
+        return (
+            f"{gain}, inside the 95 % interval of {plain_name}: too little to tell "
+            f"them apart on {score['images']:,} images."
+        )
+    return f"{gain}, outside the 95 % interval of {plain_name}."
+
+
+def at_chance(scores, trained, labels):
+    """Names the methods that learned, but whose students know nothing of test images.
+
+    That is, their test accuracy cannot be told from naming the commonest class always,
+    at 95 %, and their training accuracy can.
+
+    Args:
+        scores: Dict from method to its score.
+        trained: Dict from method to its last training accuracy, in [0, 1].
+        labels: Integer array, the test set's labels.
+
+    Returns:
+        List of sentences.
+    """
+    chance = np.bincount(labels).max() / len(labels)
+    return [
+        f"{method} learned its training images (accuracy {100 * trained[method]:.1f} %)"
+        f", but on test images ({100 * score['accuracy']:.1f} %) it is no better than "
+        f"naming one class always ({100 * chance:.1f} %). Likely causes: {_CAUSES}"
+        for method, score in scores.items()
+        if score["interval"][0] <= chance and trained[method] > score["interval"][1]
+    ]
+
+
+def versions():
+    """Returns the versions of Python and of what results depend on, as a dict."""
+    found = importlib.metadata.distributions()
+    installed = {package.name: package.version for package in found}
+    others = ["numpy", "tensorflow-datasets", "keras-hub", "keras-cv", "ai-edge-litert"]
+    return {
+        "python": platform.python_version(),
+        "keras_selfkd": keras_selfkd.__version__,
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+        **{name: installed[name] for name in others if name in installed},
+    }
+
+
+def facts(data, student, run):
+    """Returns what every result says about a run, as a dict.
+
+    Args:
+        data: `examples.data.data.Data`.
+        student: Name of the student.
+        run: `examples.runs.runs.Run`.
+    """
+    return {
+        "note": run.note,
+        "dataset": data.name,
+        "images": data.examples,
+        "student": student,
+        "labels": list(data.label_names),
+        "mean": data.mean.tolist(),
+        "std": data.std.tolist(),
+        "versions": versions(),
+    }
+
+
+def report(folder):
+    """Says in words what a finished run's `result.json` holds.
+
+    Args:
+        folder: Path of the run's directory.
+
+    Returns:
+        String of several lines.
+    """
+    folder = pathlib.Path(folder)
+    result = json.loads((folder / "result.json").read_text())
+    lines = [table(result["scores"])]
+    if len(result["scores"]) > 1:
+        lines.append(verdict(result["scores"]))
+    if "litert" in result:
+        litert = result["litert"]
+        lines.append(
+            f"LiteRT file: {100 * litert['accuracy']:.2f} % test accuracy; "
+            f"{litert['agreeing']:,} of {litert['images']:,} predictions agree with "
+            "Keras."
+        )
+    lines += result.get("at_chance", [])
+    return "\n".join([*lines, *closing_lines(result, folder)])
+
+
+def closing_lines(result, folder):
+    """Returns the last lines of every report: what the run was, and its files."""
+    note, files = result["note"], sorted(entry.name for entry in folder.iterdir())
+    lines = [f"{note}: this shows that it runs, not how well."] if note else []
+    return [*lines, f"{folder}/: {', '.join(files)}"]

@@ -1,0 +1,1 @@
+"""A run: flags, method, optimizer, training, its folder."""

@@ -1,0 +1,60 @@
+"""What a run is about to do, said before it starts, whatever was left to defaults."""
+
+from examples.runs import methods, training
+from keras_selfkd.batch_norm import largest_momentum
+from keras_selfkd.distributed.layers import batch_norms
+
+_NAMED_CLASSES = 10
+
+
+def show(data, model):
+    """Prints what a training will see and how it will train, a line for each thing.
+
+    Args:
+        data: `examples.data.data.Data`.
+        model: `SelfDistillationModel` that is about to be trained.
+    """
+    lines = [*_of_data(data), *_of_recipe(data), *_of_averages(model.student, data)]
+    if model.method.minimum_taps:
+        lines.append(f"Distilled at the layers {', '.join(model.taps)} (--taps).")
+    print("", *lines, sep="\n")
+
+
+def _of_data(data):
+    named = ", ".join(data.label_names[:_NAMED_CLASSES])
+    named += ", ..." * (data.classes > _NAMED_CLASSES)
+    purposes = {
+        "train": "to train on",
+        "validation": "to watch after each epoch",
+        "test": "to test on at the end",
+    }
+    counts = [f"{count:,} {purposes[name]}" for name, count in data.examples.items()]
+    yield f"{data.name}, {data.classes} classes: {named}"
+    yield f"Images: {', '.join(counts)}. The last weights are kept."
+    yield from data.notes
+
+
+def _of_recipe(data):
+    rate, weight_decay = training.rates()
+    warmup = training.warmup_epochs()
+    yield (
+        f"{training.epochs()} epochs of {data.steps_per_epoch} steps, "
+        f"{training.OPTIMIZER.value}, learning rate {rate:g} ({training.SCHEDULE.value}"
+        f" schedule), weight decay {weight_decay:g}."
+    )
+    if warmup and training.WARMUP_EPOCHS.value is None:
+        yield (
+            f"The learning rate rises for {warmup} epochs, as {methods.METHOD.value} "
+            "asks for; the baseline's, too (--warmup_epochs)."
+        )
+
+
+def _of_averages(student, data):
+    momentum = largest_momentum(training.epochs() * data.steps_per_epoch)
+    layers = batch_norms(student)
+    limited = [layer for layer in layers if layer.momentum == momentum]
+    if limited:
+        yield (
+            f"BatchNorm: momentum {momentum:.4g} in {len(limited)} layers, so that the "
+            "averages span a tenth of the steps."
+        )

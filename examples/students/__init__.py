@@ -1,0 +1,1 @@
+"""Students by name, and trained ones read back."""
