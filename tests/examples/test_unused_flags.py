@@ -2,8 +2,8 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from examples.data import inputs
-from examples.runs import methods, training
+from examples.data import inputs  # noqa: F401 (it defines flags)
+from examples.runs import methods, training  # noqa: F401 (they define flags)
 from examples.runs.unused_flags import refuse_unused
 
 
