@@ -4,21 +4,24 @@ import math
 import numbers
 
 
-def check_number(above=None, at_least=None, **arguments):
+def check_number(above=None, at_least=None, below=None, **arguments):
     """Refuses what is no finite number, or one out of range.
 
     Args:
         above: Number that the arguments must exceed, or `None`.
         at_least: Number that they must reach, or `None`.
+        below: Number that they must not reach, or `None`.
         **arguments: What to check, by name.
     """
     bound = "" if above is None else f" above {above}"
     bound += "" if at_least is None else f" of at least {at_least}"
+    bound += "" if below is None else f" below {below}"
     for name, value in arguments.items():
         fits = (
             is_number(value)
             and (above is None or value > above)
             and (at_least is None or value >= at_least)
+            and (below is None or value < below)
         )
         refuse_unless(fits, name, f"a finite number{bound}", value)
 
@@ -44,7 +47,7 @@ def check_weight(**arguments):
         refuse_unless(
             schedule or (is_number(value) and value >= 0),
             name,
-            "a finite number of at least 0 or a "
+            "a finite number of at least 0, a `Ramp` or a "
             "`keras.optimizers.schedules.LearningRateSchedule`",
             value,
         )

@@ -6,8 +6,15 @@ import tensorflow as tf
 from keras_selfkd.arguments import check_single
 from keras_selfkd.distributed.replicas import share_of_batch
 
-# What a data set may yield beside its images: `{"image": images, "index": ...}`.
-KEYS = ("index", "pair", "view")
+# What a data set may yield beside its images, `{"image": images, "index": ...}`, and
+# how it comes to do so.
+KEYS = {
+    "index": "`keras_selfkd.with_index(dataset)`",
+    "pair": "`keras_selfkd.pairs_by_class(dataset)`",
+    "view": "`dataset.map(lambda image, label: "
+    '({"image": augment(image), "view": augment(image)}, label))`',
+    "previous": "`keras_selfkd.overlapping(dataset, batch_size=...)`",
+}
 
 
 def checked_batch(data, logits, supervision):
@@ -58,8 +65,20 @@ def images_and_keys(x):
     return x["image"], {key: value for key, value in x.items() if key != "image"}
 
 
+def check_needs(method, batch):
+    """Refuses batches without what a method needs beside the images."""
+    missing = [key for key in method.needs if key not in batch]
+    if missing:
+        remedies = " and ".join(KEYS[key] for key in missing)
+        raise ValueError(
+            f"{type(method).__name__} needs {', '.join(map(repr, missing))} beside the "
+            f"images: {remedies} yields it. Received: images with "
+            f"{sorted(key for key in KEYS if key in batch)}"
+        )
+
+
 def check_counts(batch):
-    """Checks that there are as many labels and sample weights as images.
+    """Checks that there is as much of everything as images.
 
     Returns:
         List of assertions that the step's forward pass must wait for.
@@ -67,8 +86,7 @@ def check_counts(batch):
     Raises:
         ValueError: if the numbers are known and differ.
     """
-    names = ("x", "y", "sample_weight")
-    given = [name for name in names if getattr(batch[name], "shape", ())]
+    given = [name for name in batch if getattr(batch[name], "shape", ())]
     message = f"Expected as many of each in a batch. Received: {', '.join(given)} = "
     known = [batch[name].shape[0] for name in given]
     if None not in known:

@@ -1,11 +1,11 @@
-"""Looking at a data set before a long training does, and weighing its pixels."""
+"""Looking at a data set before a long training does, weighing and shuffling it."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_selfkd.arguments import check_number
-from keras_selfkd.batch import check_counts, images_and_keys
+from keras_selfkd.arguments import check_integer, check_number
+from keras_selfkd.batch import check_counts, check_needs, images_and_keys
 from keras_selfkd.pixels import fit_weight
 from keras_selfkd.supervision import Supervision
 
@@ -24,8 +24,8 @@ def check_data(dataset, model):
 
     Raises:
         ValueError: if there is no example, or a batch with images of another size,
-            pixels that are not finite, or labels that do not fit; the message names
-            the batch.
+            pixels that are not finite, labels that do not fit, or without what the
+            method needs; the message names the batch.
 
     Example:
 
@@ -45,10 +45,13 @@ def check_data(dataset, model):
     for number, data in enumerate(dataset):
         x, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         try:
-            images, _ = images_and_keys(x)
+            images, others = images_and_keys(x)
             check_images(images, model.student.inputs[0].shape)
+            check_needs(model.method, others)
             supervision.check_labels(labels, model.student.outputs[0])
-            check_counts({"x": images, "y": labels, "sample_weight": sample_weight})
+            check_counts(
+                {"x": images, "y": labels, "sample_weight": sample_weight, **others}
+            )
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             message = getattr(error, "message", str(error))
             raise ValueError(f"Batch {number}: {message}") from error
@@ -124,3 +127,56 @@ def with_class_weights(dataset, class_weight):
         return images, labels, weights
 
     return dataset.map(weigh, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def epochs(dataset, *, batch_size, seed=0, first=0):
+    """Endless shuffled batches whose order depends on seed and epoch alone.
+
+    So a training that is resumed at epoch `first` sees what it would have seen. Call
+    `fit` with `steps_per_epoch`, the batches of one pass, the last partial one
+    included. All examples of an epoch are in memory at a time.
+
+    Args:
+        dataset: Finite `tf.data.Dataset` of single examples, tuples.
+        batch_size: Integer, examples of a batch.
+        seed: Integer. Defaults to 0.
+        first: Integer, the number of the first epoch. Defaults to 0.
+
+    Returns:
+        `tf.data.Dataset` of batches.
+
+    Raises:
+        ValueError: if the number of examples is not known, or is 0.
+
+    Example:
+
+    >>> images = np.zeros((4, 8, 8, 1))
+    >>> examples = tf.data.Dataset.from_tensor_slices((images, range(4)))
+    >>> for _, labels in epochs(examples, batch_size=4).take(2):
+    ...     print(labels.numpy())
+    [2 1 0 3]
+    [3 0 2 1]
+    >>> for _, labels in epochs(examples, batch_size=4, first=1).take(1):
+    ...     print(labels.numpy())
+    [3 0 2 1]
+    """
+    check_integer(batch_size=batch_size)
+    check_integer(least=0, seed=seed, first=first)
+    count = int(dataset.cardinality())
+    if count < 1:
+        raise ValueError(
+            "Expected a data set of a known number of examples, above 0; say it with "
+            f"`dataset.apply(tf.data.experimental.assert_cardinality(count))`. "
+            f"Received: dataset.cardinality()={count}"
+        )
+
+    # Not `shuffle`, whose order depends on TensorFlow's global seed, too.
+    def one(epoch):
+        key = tf.stack([tf.constant(seed, tf.int64), epoch])
+        order = tf.random.experimental.stateless_shuffle(tf.range(count), key)
+        shuffled = dataset.batch(count).map(
+            lambda *all: tf.nest.map_structure(lambda one: tf.gather(one, order), all)
+        )
+        return shuffled.unbatch().batch(batch_size)
+
+    return tf.data.Dataset.range(first, tf.int64.max).flat_map(one)

@@ -8,6 +8,7 @@ import keras
 from keras_selfkd.distributed.layers import layers_in
 from keras_selfkd.mixing import Mixing
 from keras_selfkd.pixels import is_dense
+from keras_selfkd.terms import in_use
 
 
 class Method(keras.layers.Layer):
@@ -15,9 +16,11 @@ class Method(keras.layers.Layer):
 
     A training step is `prepare` -> one student forward pass -> `loss_terms` ->
     gradients -> `after_step`. The batch is a dict that only grows: it starts as
-    `{"x", "y", "sample_weight", "valid"}` (plus `"index"` or `"view"` where the
-    data set yields them), `prepare` adds keys, `loss_terms` reads them. `"valid"`
-    is the `(batch, height, width)` mask of pixels that are not void, or `None`.
+    `{"x", "y", "sample_weight", "valid", "progress"}`, with what the data set yields
+    beside the images (`"index"`, `"pair"`, `"view"`, `"previous"`); `prepare` adds
+    keys, `loss_terms` reads them. `"valid"` is the `(batch, height, width)` mask of
+    pixels that are not void, or `None`; `"progress"` the share of `fit`'s epochs that
+    lies behind, a scalar.
 
     A method never keeps the student as an attribute: it would be saved twice.
 
@@ -27,20 +30,26 @@ class Method(keras.layers.Layer):
     Attributes:
         minimum_taps: Number of taps the method needs; 0 for methods on logits.
         terms: Names of its losses; see `loss_weights`.
+        needs: Keys that the data set must yield beside its images: of `"index"`,
+            `"pair"`, `"view"` and `"previous"`.
         dense: Whether it can train pixel students.
         compares_views: Whether it compares what the student says of several versions
             of an image, so that the student must not change images at random.
         multi_label: Whether each logit is a yes or no of its own. The model sets it by
             the compiled loss; soft labels depend on it.
+        ramped: Names of the terms whose weights a recipe may raise slowly, because what
+            teaches by them has to learn first.
         warmup_epochs: Epochs in which the learning rate should rise from 0, where a
             recipe does not say; the recipe of plain training beside it gets the same.
     """
 
     terms = ("task",)
+    needs = ()
     minimum_taps = 0
     dense = True
     compares_views = False
     multi_label = False
+    ramped = ()
     warmup_epochs = 0
 
     def __init__(self, mixing=None, **kwargs):
@@ -71,17 +80,32 @@ class Method(keras.layers.Layer):
 
     @property
     def loss_weights(self):
-        """`{term: float | LearningRateSchedule}` of the terms in use.
+        """`{term: float | Ramp | LearningRateSchedule}` of the terms in use.
 
         The weight of a term is the attribute `<term>_weight`, 1 where there is none; a
         term of weight 0 is left out.
         """
-        weights = {term: getattr(self, f"{term}_weight", 1.0) for term in self.terms}
-        return {
-            term: weight
-            for term, weight in weights.items()
-            if callable(weight) or weight != 0
-        }
+        return in_use(
+            {term: getattr(self, f"{term}_weight", 1.0) for term in self.terms}
+        )
+
+    @property
+    def resting(self):
+        """List of the method's trainable weights that a step leaves as they are."""
+        return []
+
+    def begin_epoch(self, epoch, epochs):
+        """Called by `fit` before each epoch.
+
+        Args:
+            epoch: Number of the epoch, from 0 on, those before a resume included.
+            epochs: Number of epochs of the whole `fit`.
+
+        Returns:
+            Whether the method does another thing from here on, so that its step must
+            be traced again.
+        """
+        return False
 
     def prepare(self, batch):
         """Adds views, mixing or frozen targets to the batch, outside the tape.
@@ -183,6 +207,17 @@ def free_if_it_fails(method):
         for one in free:
             one.built = False
         raise
+
+
+@contextlib.contextmanager
+def dtype_policy(policy):
+    """Layers made inside get this policy, whatever the global one is."""
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(previous)
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")

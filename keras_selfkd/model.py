@@ -1,6 +1,5 @@
 """The training step of every method."""
 
-import contextlib
 from typing import NamedTuple
 
 import keras
@@ -8,10 +7,9 @@ import tensorflow as tf
 from keras import ops
 
 from keras_selfkd.arguments import check_names
-from keras_selfkd.batch import checked_batch, images_and_keys
+from keras_selfkd.batch import check_needs, checked_batch
 from keras_selfkd.distributed import replicas
 from keras_selfkd.distributed.layers import batch_norms
-from keras_selfkd.distributed.replicated_model import ReplicatedModel
 from keras_selfkd.distributed.strategies import check_compilation, check_strategy
 from keras_selfkd.distributed.update import (
     Writes,
@@ -19,11 +17,11 @@ from keras_selfkd.distributed.update import (
     nan_unless_finite,
     sum_of_gradients,
 )
-from keras_selfkd.graph import like_inputs
-from keras_selfkd.method import check_kind, check_method, free_if_it_fails
+from keras_selfkd.method import check_kind, check_method, dtype_policy, free_if_it_fails
 from keras_selfkd.mixing import MixedLabels
-from keras_selfkd.pixels import at_size_of, enlarged, is_dense
-from keras_selfkd.seeds import SeededModel
+from keras_selfkd.pixels import enlarged
+from keras_selfkd.progress import BeginEpochs, Progress, with_callback
+from keras_selfkd.student_model import StudentModel
 from keras_selfkd.students import check_student
 from keras_selfkd.supervision import Supervision, check_compiled
 from keras_selfkd.taps import Outputs, Tapped
@@ -36,12 +34,13 @@ class Step(NamedTuple):
     batch: dict
     student: Outputs
     losses: dict
+    weights: list
     gradients: list
     writes: Writes
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
-class SelfDistillationModel(SeededModel, ReplicatedModel):
+class SelfDistillationModel(StudentModel):
     """Trains a student with a self-distillation method; behaves as the student.
 
     `compile`, `fit`, `evaluate` and `predict` are Keras's own. Training logs the
@@ -101,39 +100,34 @@ class SelfDistillationModel(SeededModel, ReplicatedModel):
         with dtype_policy(self.dtype_policy), free_if_it_fails(method):
             check_kind(method, tapped.symbolic.logits)
             method.attach(student, tapped.symbolic)
-            if replicas.replica_count() > 1:
-                for layer in batch_norms(method):
-                    layer.synchronized |= layer.trainable  # Not a frozen teacher's.
             self._terms = Terms(method)
+        if replicas.replica_count() > 1:
+            for layer in batch_norms(method):
+                layer.synchronized |= layer.trainable  # Not a frozen teacher's.
         self.term_trackers = [
             keras.metrics.Mean(name=f"{term}_loss") for term in self._terms.weights
         ]
         self._tapped = tapped
+        self.progress = Progress()
         # Otherwise Keras skips the optimizer's state on loading.
         self.built = True
 
-    def call(self, inputs, training=None):
-        images, _ = images_and_keys(inputs)
-        if training:
-            return self._student(images, training=True)
-        return replicas.infer(self._student, images)
-
-    def _student(self, images, training):
-        return self.student(like_inputs(self.student, images), training=training)
-
-    def fit(self, *args, class_weight=None, **kwargs):
-        """Keras's own, but refuses class weights of masks, which Keras mistakes."""
-        if class_weight is not None and is_dense(self._tapped.symbolic.logits):
-            raise ValueError(
-                "Keras's `class_weight` does not know masks. Map the data with "
-                "`keras_selfkd.with_class_weights(dataset, class_weight)` instead. "
-                f"Received: class_weight={class_weight}"
-            )
-        return super().fit(*args, class_weight=class_weight, **kwargs)
-
-    def export(self, filepath, *args, **kwargs):
-        """Exports the student alone; arguments as in `keras.Model.export`."""
-        return self.student.export(filepath, *args, **kwargs)
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        *args,
+        **kwargs,
+    ):
+        """Keras's own, which also tells the model and its method when epochs begin."""
+        callbacks = with_callback(callbacks, BeginEpochs(self, epochs))
+        return super().fit(
+            x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs
+        )
 
     def outputs_of(self, images, training=False):
         """The student's `Outputs` (logits, taps, embedding) for a batch of images."""
@@ -148,34 +142,23 @@ class SelfDistillationModel(SeededModel, ReplicatedModel):
         if self.train_function is None:
             if self.method.minimum_taps:
                 self._tapped.warn_if_frozen()
+            if not self.optimizer.built:  # With those that rest at first, too.
+                self.optimizer.build(self.trainable_variables)
             if self._batch_spec is not None:
-                self._build_for(self._batch_spec)
+                self.build_metrics(self._batch_spec)
         return super().make_train_function(force)
 
     def make_test_function(self, force=False):
         check_compiled(self)
         return super().make_test_function(force)
 
-    def _build_for(self, spec):
-        """Makes the optimizer's and the metrics' variables for batches like these."""
-        _, y, _ = keras.utils.unpack_x_y_sample_weight(spec)
-        if not isinstance(y, tf.TensorSpec) or not y.shape[1:].is_fully_defined():
-            return
-        logits = self._tapped.symbolic.logits
-        count = y.shape[0] or 1
-        labels = tf.zeros((count, *y.shape[1:]), y.dtype)
-        Supervision(self.loss).check_labels(labels, logits)
-        if not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
-        # Nothing is written inside: metrics must not see examples that nobody gave.
-        with keras.StatelessScope():
-            self.compute_metrics(None, labels, tf.zeros((count, *logits.shape[1:])))
-
     def train_step(self, data):
         check_compilation(self.jit_compile)
         supervision = Supervision(self.loss)
         logits = self._tapped.symbolic.logits
         data, share = checked_batch(data, logits, supervision)
+        check_needs(self.method, data)
+        data["progress"] = self.progress.next_step()
         self.method.multi_label = supervision.multi_label
         step = self._computed(data, share, supervision)
         logs = self._applied(step)
@@ -206,9 +189,11 @@ class SelfDistillationModel(SeededModel, ReplicatedModel):
             parts = [*terms.values(), *added, *of_weights]
             loss = ops.sum(parts) if len(parts) > 1 else parts[0]
             scaled_loss = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled_loss, self.trainable_weights)
+        resting = {id(weight) for weight in self.method.resting}
+        weights = [w for w in self.trainable_weights if id(w) not in resting]
+        gradients = tape.gradient(scaled_loss, weights)
         losses = {"loss": loss, **{f"{name}_loss": terms[name] for name in terms}}
-        return Step(batch, student, losses, gradients, writes)
+        return Step(batch, student, losses, weights, gradients, writes)
 
     def _applied(self, step):
         """Changes the weights, unless something is not finite; returns the losses."""
@@ -225,7 +210,7 @@ class SelfDistillationModel(SeededModel, ReplicatedModel):
         def apply(gradients, values, student, batch):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
-            self.optimizer.apply(gradients, self.trainable_weights)
+            self.optimizer.apply(gradients, step.weights)
             self.method.after_step(student, batch)
 
         apply_if(
@@ -241,19 +226,6 @@ class SelfDistillationModel(SeededModel, ReplicatedModel):
         terms = {tracker.name for tracker in self.term_trackers}
         logs = {name: value for name, value in logs.items() if name not in terms}
         return self.worker_logs(logs)
-
-    def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
-        """Keras's own, of logits as large as the masks, and always a scalar."""
-        y, y_pred, sample_weight = at_size_of(y, y_pred, sample_weight)
-        # A replica without examples has no mean: its sum is 0.
-        return ops.sum(super().compute_loss(x, y, y_pred, sample_weight, training))
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Keras's own, of logits as large as the masks."""
-        y, y_pred, sample_weight = at_size_of(y, y_pred, sample_weight)
-        return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def get_metrics_result(self):
         """The metrics' values; those of terms after training only, not evaluation."""
@@ -292,14 +264,3 @@ class SelfDistillationModel(SeededModel, ReplicatedModel):
             for key in ("student", "method")
         }
         return cls(**{**config, **parts})
-
-
-@contextlib.contextmanager
-def dtype_policy(policy):
-    """Layers made inside get this policy, whatever the global one is."""
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(previous)

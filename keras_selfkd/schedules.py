@@ -5,15 +5,15 @@ from keras import ops
 from keras.optimizers import schedules
 
 from keras_selfkd.arguments import check_number
+from keras_selfkd.progress import sigmoid_ramp
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
 class SigmoidRampUp(schedules.LearningRateSchedule):
-    """A weight that is 0 until `start`, then ramps up to `peak` at `end`.
+    """A weight that is 0 until step `start`, then ramps up to `peak` at step `end`.
 
-    `peak * exp(-5 (1 - progress)^2)`, with progress going from 0 at `start` to 1 at
-    `end`, and staying there. Steps are the optimizer's updates, as in learning-rate
-    schedules (under gradient accumulation several batches make one).
+    As `Ramp`, which spares you to count steps. Steps are the optimizer's updates, as
+    in learning-rate schedules (under gradient accumulation several batches make one).
 
     Args:
         start: Number, first step with a weight above 0.
@@ -47,10 +47,7 @@ class SigmoidRampUp(schedules.LearningRateSchedule):
         self.peak = peak
 
     def __call__(self, step):
-        step = ops.cast(step, "float32")
-        progress = ops.clip((step - self.start) / (self.end - self.start), 0.0, 1.0)
-        ramp = self.peak * ops.exp(-5.0 * ops.square(1.0 - progress))
-        return ops.where(step < self.start, 0.0, ramp)
+        return sigmoid_ramp(step, self.peak, self.start, self.end)
 
     def get_config(self):
         return {"start": self.start, "end": self.end, "peak": self.peak}

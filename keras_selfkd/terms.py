@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_selfkd.arguments import check_weight
+from keras_selfkd.progress import Ramp
 
 
 class Terms:
@@ -13,18 +14,14 @@ class Terms:
         method: A `Method`, whose weights are read once.
 
     Raises:
-        ValueError: for a weight that is neither a number of at least 0 nor a schedule.
+        ValueError: for a weight that is no number of at least 0, ramp or schedule.
     """
 
     def __init__(self, method):
         for term, weight in method.loss_weights.items():
             check_weight(**{f"the weight of {method.name}'s {term!r}": weight})
         self.declared = {*method.terms, *method.loss_weights}
-        self.weights = {
-            term: weight
-            for term, weight in method.loss_weights.items()
-            if callable(weight) or weight != 0
-        }
+        self.weights = in_use(method.loss_weights)
         self.method_name = method.name
 
     def checked(self, terms, images, logits):
@@ -56,12 +53,15 @@ class Terms:
             batch: The method's batch, with sample weights and valid pixels.
             supervision: `Supervision`, which reduces as the compiled loss does.
             share: The replica's `Share` of the batch.
-            step: Number of optimizer steps, for weights that are schedules.
+            step: Number of optimizer steps, for weights that are schedules of it.
         """
         reduced = {}
         for name, term in terms.items():
             weight = self.weights[name]
-            weight = weight(step) if callable(weight) else weight
+            if isinstance(weight, Ramp):
+                weight = weight(batch["progress"])
+            elif callable(weight):
+                weight = weight(step)
             reduced[name] = weight * supervision.reduce(
                 term,
                 batch["sample_weight"],
@@ -70,6 +70,15 @@ class Terms:
                 portion=share.portion,
             )
         return reduced
+
+
+def in_use(weights):
+    """The terms whose weight is not 0; one that varies may become another."""
+    return {
+        term: weight
+        for term, weight in weights.items()
+        if callable(weight) or weight != 0
+    }
 
 
 def checked_term(name, values, images, logits):

@@ -6,8 +6,10 @@ import pytest
 from keras_selfkd import (
     FRSKD,
     CutMix,
+    Late,
     MixSKD,
     Mixup,
+    Ramp,
     SigmoidRampUp,
     Supervised,
     methods,
@@ -17,12 +19,13 @@ from tests import toys
 
 NAN, INF = float("nan"), float("inf")
 NEEDED = {
-    "EveryKSteps": {"method": FRSKD()},
+    "Late": {"method": FRSKD()},
+    "Ramp": {"peak": 1.0},
     "SigmoidRampUp": {"start": 0, "end": 9, "peak": 1.0},
 }
 CLASSES = [
     *(getattr(methods, name) for name in methods.__all__),
-    *(Supervised, Mixup, CutMix, SigmoidRampUp),
+    *(Supervised, Mixup, CutMix, Late, Ramp, SigmoidRampUp),
 ]
 
 

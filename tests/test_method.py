@@ -5,7 +5,7 @@ import pytest
 from keras_selfkd import (
     FRSKD,
     NFD,
-    EveryKSteps,
+    Late,
     Method,
     Outputs,
     SelfDistillationModel,
@@ -74,7 +74,7 @@ def test_error_swapped_arguments():
         SelfDistillationModel(FRSKD(), toys.classifier())
 
 
-@pytest.mark.parametrize("wrap", [lambda method: method, EveryKSteps])
+@pytest.mark.parametrize("wrap", [lambda method: method, Late])
 def test_a_method_stays_usable_after_a_construction_that_failed(wrap):
     method = wrap(NFD(toys.classifier(), teacher_taps=["out2"]))
     student = toys.classifier()

@@ -10,7 +10,7 @@ from keras_selfkd import (
     FRSKD,
     FRSKD_SLA,
     NFD,
-    EveryKSteps,
+    Late,
     MixSKD,
     SelfDistillationModel,
     Supervised,
@@ -342,7 +342,7 @@ def test_error_random_layers_ahead_of_methods_that_compare_views(name):
     "create",
     [
         FRSKD_SLA,
-        lambda: EveryKSteps(FRSKD_SLA()),
+        lambda: Late(FRSKD_SLA()),
         lambda: NFD(toys.classifier()),
     ],
 )

@@ -120,3 +120,25 @@ def seeds_of_this_replica(states):
     finally:
         for state in states:
             state.assign(state - tf.cast(shift, state.dtype))
+
+
+def write_rows(variable, index, rows):
+    """Overwrites rows of a variable by those of all replicas, on each of them.
+
+    Args:
+        variable: `tf.Variable`, `(count, ...)`, which no replica changes alone.
+        index: int64 tensor `(batch,)`, this replica's rows.
+        rows: Tensor `(batch, ...)` of the variable's dtype.
+    """
+    if replica_count() == 1:
+        variable.scatter_nd_update(index[:, None], rows)
+        return
+
+    def across(strategy, index, rows):
+        index = strategy.gather(index, axis=0)
+        rows = strategy.gather(rows, axis=0)
+        for copy in strategy.experimental_local_results(variable):
+            with tf.device(copy.device):
+                copy.scatter_nd_update(index[:, None], rows)
+
+    tf.distribute.get_replica_context().merge_call(across, args=(index, rows))

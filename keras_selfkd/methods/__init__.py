@@ -1,9 +1,8 @@
 """The self-distillation methods, one file each."""
 
-from keras_selfkd.methods.every_k_steps import EveryKSteps
 from keras_selfkd.methods.frskd import FRSKD
 from keras_selfkd.methods.frskd_sla import FRSKD_SLA
 from keras_selfkd.methods.mixskd import MixSKD
 from keras_selfkd.methods.nfd import NFD
 
-__all__ = ["FRSKD", "FRSKD_SLA", "NFD", "EveryKSteps", "MixSKD"]
+__all__ = ["FRSKD", "FRSKD_SLA", "NFD", "MixSKD"]

@@ -21,9 +21,9 @@ class FRSKD(Method):
     student through the taps; the two distillation terms train the student alone.
 
     Args:
-        soft_label_weight: Float or `LearningRateSchedule`, weight of the soft labels
+        soft_label_weight: Float, `Ramp` or schedule, weight of the soft labels
             (alpha); 0 leaves them out. Defaults to 2, the paper's for CIFAR-100.
-        feature_weight: Float or schedule, weight of the feature loss (beta), or
+        feature_weight: Float, `Ramp` or schedule, weight of the feature loss (beta), or
             `None` for the feature loss's own default (attention transfer: 100).
         temperature: Float above 0, of the soft labels (T). Defaults to 4.
         feature_loss: Function `(target, prediction, mask=None)` from
@@ -44,7 +44,7 @@ class FRSKD(Method):
     Example:
 
     >>> import keras_selfkd
-    >>> ramp = keras_selfkd.SigmoidRampUp(start=0, end=1000, peak=100.0)
+    >>> ramp = keras_selfkd.Ramp(100.0)
     >>> keras_selfkd.FRSKD(feature_weight=ramp, channels=64).loss_weights["soft_label"]
     2.0
 
@@ -56,6 +56,7 @@ class FRSKD(Method):
 
     terms = ("task", "teacher_task", "soft_label", "feature")
     minimum_taps = 2
+    ramped = ("soft_label", "feature")
 
     def __init__(
         self,

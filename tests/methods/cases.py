@@ -8,7 +8,7 @@ from keras_selfkd import (
     FRSKD_SLA,
     NFD,
     CutMix,
-    EveryKSteps,
+    Late,
     MixSKD,
     Mixup,
     Supervised,
@@ -92,11 +92,10 @@ CASES = {
         classes_only=True,
         slow=True,
     ),
-    "frskd_every_2_steps": Case(
-        lambda: EveryKSteps(FRSKD(width=1, depth=1), k=2),
+    "frskd_late": Case(
+        lambda: Late(FRSKD(width=1, depth=1), start=0),
         ("soft_label", "feature"),
         lambda method: method.method.self_teacher.trainable_variables,
-        one_device=True,
         slow=True,
     ),
     "frskd_mixup": Case(
