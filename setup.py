@@ -19,6 +19,7 @@ RUNNERS = [
     "importlib-resources>=6.0",
     "pillow>=10.3",
     "scikit-learn>=1.5",
+    "tabulate>=0.9",
     # TFDS needs a TensorFlow that lets protobuf be as new as its metadata's, and
     # before 4.9.10 it fails with such a protobuf.
     "tensorflow>=2.20",
@@ -67,7 +68,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["keras_selfkd", "keras_selfkd.*"]),
     python_requires=">=3.11",
-    install_requires=["tensorflow>=2.18", "keras>=3.13"],
+    install_requires=["tensorflow>=2.18", "keras>=3.13", "scipy>=1.13"],
     extras_require={
         "runners": RUNNERS,
         "examples": RUNNERS,  # Their name before.

@@ -12,7 +12,7 @@ from keras_selfkd.late import Late
 from keras_selfkd.losses.label_smoothing import SmoothedCrossEntropy
 from keras_selfkd.memory import ExampleMemory
 from keras_selfkd.method import Method, Supervised
-from keras_selfkd.methods import FRSKD, FRSKD_SLA, NFD, MixSKD
+from keras_selfkd.methods import FRSKD, FRSKD_SLA, NFD, MixSKD, Taught
 from keras_selfkd.metrics import ExpectedCalibrationError, PixelAccuracy
 from keras_selfkd.mixing import CutMix, Mixup
 from keras_selfkd.model import SelfDistillationModel
@@ -43,6 +43,7 @@ __all__ = [
     "SigmoidRampUp",
     "SmoothedCrossEntropy",
     "Supervised",
+    "Taught",
     "WarmUp",
     "check_data",
     "epochs",

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_selfkd.arguments import check_single
-from keras_selfkd.distributed.replicas import share_of_batch
+from keras_selfkd.distributed.replicas import batch_of_replica
 
 # What a data set may yield beside its images, `{"image": images, "index": ...}`, and
 # how it comes to do so.
@@ -27,7 +27,7 @@ def checked_batch(data, logits, supervision):
 
     Returns:
         Dict with the keys `"x"`, `"y"`, `"sample_weight"`, `"valid"` and those of
-        `KEYS` that the data set yields; and the replica's `Share`.
+        `KEYS` that the data set yields; and the replica's `ReplicaBatch`.
 
     Raises:
         ValueError: for images, labels or weights that do not fit; what is known in the
@@ -38,13 +38,13 @@ def checked_batch(data, logits, supervision):
     images, others = images_and_keys(x)
     batch = {"x": images, "y": y, "sample_weight": sample_weight, **others}
     given = {key: value for key, value in batch.items() if value is not None}
-    share = share_of_batch([*given.values()])
-    batch |= zip(given, share.tensors, strict=True)
+    replica = batch_of_replica([*given.values()])
+    batch |= zip(given, replica.tensors, strict=True)
     checks = supervision.check_labels(batch["y"], logits) + check_counts(batch)
     with tf.control_dependencies(checks):
         batch |= {key: tf.identity(batch[key]) for key in ("x", "y")}
     batch["valid"] = supervision.valid_pixels(batch["y"], logits)
-    return batch, share
+    return batch, replica
 
 
 def images_and_keys(x):

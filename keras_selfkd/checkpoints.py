@@ -1,6 +1,5 @@
 """Checkpoints from which an interrupted training goes on as if it never stopped."""
 
-import contextlib
 import hashlib
 import json
 import math
@@ -13,7 +12,8 @@ import warnings
 import keras
 import numpy as np
 
-from keras_selfkd.files import whole
+from keras_selfkd.callback_state import lists_of_arrays, plain_values
+from keras_selfkd.files import staging
 
 _WEIGHTS, _ARRAYS, _STATE = "model.weights.h5", "callbacks.npz", "callbacks.json"
 _SUMS = "SHA256SUMS"  # As `sha256sum --check` reads it.
@@ -142,7 +142,7 @@ class Checkpoints(keras.callbacks.Callback):
             )
         self._is_own, self._cut_short = True, False
         if self._at_start is None:
-            self._at_start = [_values(other) for other in self._others]
+            self._at_start = [plain_values(other) for other in self._others]
         if self._restored is None:
             return
         kinds = [type(other).__name__ for other in self._others]
@@ -164,7 +164,7 @@ class Checkpoints(keras.callbacks.Callback):
             return  # It is trained again from its start.
         folder = self._target() / f"epoch-{epoch + 1:05}"
         try:
-            with whole(folder) as staged:
+            with staging(folder) as staged:
                 staged.mkdir()
                 _check_room(staged, self.model)
                 self._write(staged)
@@ -188,10 +188,10 @@ class Checkpoints(keras.callbacks.Callback):
         for i, (other, at_start) in enumerate(
             zip(self._others, self._at_start, strict=True)
         ):
-            now = _values(other)
+            now = plain_values(other)
             new = {name: v for name, v in now.items() if at_start.get(name, ...) != v}
             states.append({"kind": type(other).__name__, "values": new})
-            for name, values in _lists_of_arrays(other).items():
+            for name, values in lists_of_arrays(other).items():
                 arrays |= {f"{i}/{name}/{j}": v for j, v in enumerate(values)}
         np.savez(folder / _ARRAYS, **arrays)
         state = {"stopped": bool(self.model.stop_training), "callbacks": states}
@@ -239,29 +239,6 @@ def _check_room(folder, model):
         with trial.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, size)
         trial.unlink()
-
-
-def _values(callback):
-    """A callback's attributes that are plain values, or lists and dicts of such."""
-    found = {}
-    for name, value in vars(callback).items():
-        if name == "min_delta":
-            continue  # A setting, whose sign Keras turns when it is first used.
-        value = value.item() if isinstance(value, np.generic) else value
-        with contextlib.suppress(TypeError, ValueError):  # No plain value.
-            found[name] = json.loads(json.dumps(value))
-    return found
-
-
-def _lists_of_arrays(callback):
-    """A callback's attributes that are lists of arrays, such as the best weights."""
-    return {
-        name: value
-        for name, value in vars(callback).items()
-        if isinstance(value, list)
-        and value
-        and all(isinstance(entry, np.ndarray) for entry in value)
-    }
 
 
 def _sums(folder):

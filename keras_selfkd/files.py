@@ -8,7 +8,7 @@ import tempfile
 
 
 @contextlib.contextmanager
-def whole(path):
+def staging(path):
     """Yields a path to write a file or folder to, and moves it to `path` at the end.
 
     Whatever is at `path` is replaced. If the block raises, it stays as it was and
@@ -23,7 +23,7 @@ def whole(path):
 
     Example:
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with whole(f"{folder}/note.txt") as staged:
+    ...     with staging(f"{folder}/note.txt") as staged:
     ...         _ = staged.write_text("complete")
     ...     pathlib.Path(folder, "note.txt").read_text()
     'complete'
@@ -40,7 +40,7 @@ def whole(path):
 
 def write_json(path, content):
     """Writes a JSON file, whole or not at all."""
-    with whole(path) as staged:
+    with staging(path) as staged:
         staged.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

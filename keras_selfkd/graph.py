@@ -64,6 +64,11 @@ def run_layers(model, inputs, calls, prefix=""):
         for layer in model.layers:
             inputs = call(layer, inputs)
         return inputs
+    return run_functional(model, inputs, call)
+
+
+def run_functional(model, inputs, call):
+    """Runs the layers of a functional model on `inputs`, each by `call(layer, ...)`."""
     # The clone's own outputs are copies when its inputs are intermediate tensors,
     # so a last layer is added that takes what the model's layers returned.
     end = keras.layers.Identity()

@@ -132,6 +132,11 @@ class Method(keras.layers.Layer):
     def after_step(self, student, batch):
         """Updates memories and moving averages after the weights have changed."""
 
+    @classmethod
+    def for_pixels(cls, **arguments):
+        """The method with the paper's settings for masks, where they are others."""
+        return cls(**arguments)
+
     def get_config(self):
         """The constructor's arguments, which are attributes of the same names."""
         arguments = {name: getattr(self, name) for name in arguments_of(type(self))}

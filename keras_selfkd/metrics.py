@@ -1,10 +1,8 @@
 """How good a classifier's confidence is, and how sure one can be of its accuracy."""
 
-import math
-import statistics
-
 import keras
 from keras import ops
+from scipy import stats
 
 from keras_selfkd.pixels import fit_weight
 
@@ -226,9 +224,5 @@ def confidence_interval(correct, total, level=0.95):
             "Expected 0 <= correct <= total, total > 0 and 0 < level < 1. "
             f"Received: correct={correct}, total={total}, level={level}"
         )
-    z = statistics.NormalDist().inv_cdf((1 + level) / 2)
-    share = correct / total
-    centre = share + z**2 / (2 * total)
-    spread = z * math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2)
-    scale = 1 + z**2 / total
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    interval = stats.binomtest(correct, total).proportion_ci(level, method="wilson")
+    return float(interval.low), float(interval.high)

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
+from scipy.special import betaincinv
 
 from keras_selfkd.arguments import check_integer, check_number
-from keras_selfkd.pixels import fit_weight, per_pixel
+from keras_selfkd.pixels import as_float, fit_weight, per_pixel
 
 _QUANTILES = 4096
 
@@ -54,8 +54,12 @@ class Drawn(NamedTuple):
 
     def blend(self, values):
         """`share` of each example's values and the rest of its partner's."""
-        share = ops.cast(self.share, values.dtype)
-        return share * values + (1 - share) * ops.take(values, self.order, axis=0)
+        return self.blend_two(values, ops.take(values, self.order, axis=0))
+
+    def blend_two(self, own, partner):
+        """`share` of each example's own values and the rest of its partner's."""
+        share = ops.cast(self.share, own.dtype)
+        return share * own + (1 - share) * partner
 
     def inverse(self):
         """Each example with the one whose partner it is."""
@@ -210,16 +214,16 @@ def both_labels(batch, order, share):
         mixed["valid"] = ops.logical_and(valid, ops.take(valid, order, axis=0))
     if batch["sample_weight"] is None:
         share = ops.cast(share, keras.config.floatx())
-        part = ops.broadcast_to(share, ops.shape(order))
+        own_share = ops.broadcast_to(share, ops.shape(order))
     else:
         weight = as_float(batch["sample_weight"])
         weight = fit_weight(weight, 3 if weight.ndim > 2 else 1)
         share = ops.cast(share, weight.dtype)
         own = share * weight
         mixed["sample_weight"] = own + (1 - share) * ops.take(weight, order, axis=0)
-        part = ops.divide_no_nan(own, mixed["sample_weight"])
+        own_share = ops.divide_no_nan(own, mixed["sample_weight"])
     partner = ops.take(labels, order, axis=0)
-    return {**mixed, "y": MixedLabels(labels, partner, part)}
+    return {**mixed, "y": MixedLabels(labels, partner, own_share)}
 
 
 def box_at(size, drawn):
@@ -240,17 +244,5 @@ def box_at(size, drawn):
 
 def beta_quantiles(alpha):
     """Evenly spaced quantiles of `Beta(alpha, alpha)`, a float32 array."""
-    wanted = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
-    low, high = np.zeros(_QUANTILES), np.ones(_QUANTILES)
-    parameter = np.full(_QUANTILES, float(alpha))
-    for _ in range(60):
-        middle = (low + high) / 2
-        below = tf.math.betainc(parameter, parameter, middle).numpy() < wanted
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return high.astype("float32")
-
-
-def as_float(tensor):
-    tensor = ops.convert_to_tensor(tensor)
-    dtype = keras.backend.standardize_dtype(tensor.dtype)
-    return tensor if "float" in dtype else ops.cast(tensor, keras.config.floatx())
+    evenly_spaced = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    return betaincinv(alpha, alpha, evenly_spaced).astype("float32")

@@ -20,7 +20,7 @@ from keras_selfkd.distributed.update import (
 from keras_selfkd.method import check_kind, check_method, dtype_policy, free_if_it_fails
 from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.pixels import enlarged
-from keras_selfkd.progress import BeginEpochs, Progress, with_callback
+from keras_selfkd.progress import ProgressModel
 from keras_selfkd.student_model import StudentModel
 from keras_selfkd.students import check_student
 from keras_selfkd.supervision import Supervision, check_compiled
@@ -40,7 +40,7 @@ class Step(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
-class SelfDistillationModel(StudentModel):
+class SelfDistillationModel(ProgressModel, StudentModel):
     """Trains a student with a self-distillation method; behaves as the student.
 
     `compile`, `fit`, `evaluate` and `predict` are Keras's own. Training logs the
@@ -108,26 +108,8 @@ class SelfDistillationModel(StudentModel):
             keras.metrics.Mean(name=f"{term}_loss") for term in self._terms.weights
         ]
         self._tapped = tapped
-        self.progress = Progress()
         # Otherwise Keras skips the optimizer's state on loading.
         self.built = True
-
-    def fit(
-        self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        *args,
-        **kwargs,
-    ):
-        """Keras's own, which also tells the model and its method when epochs begin."""
-        callbacks = with_callback(callbacks, BeginEpochs(self, epochs))
-        return super().fit(
-            x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs
-        )
 
     def outputs_of(self, images, training=False):
         """The student's `Outputs` (logits, taps, embedding) for a batch of images."""
@@ -156,15 +138,15 @@ class SelfDistillationModel(StudentModel):
         check_compilation(self.jit_compile)
         supervision = Supervision(self.loss)
         logits = self._tapped.symbolic.logits
-        data, share = checked_batch(data, logits, supervision)
+        data, replica = checked_batch(data, logits, supervision)
         check_needs(self.method, data)
         data["progress"] = self.progress.next_step()
         self.method.multi_label = supervision.multi_label
-        step = self._computed(data, share, supervision)
+        step = self._computed(data, replica, supervision)
         logs = self._applied(step)
-        return self._update_metrics(step, logs, share.reported)
+        return self._update_metrics(step, logs, replica.reported)
 
-    def _computed(self, data, share, supervision):
+    def _computed(self, data, replica, supervision):
         """The forward pass, its losses and their gradients; nothing is changed."""
         writes = Writes()
         with tf.GradientTape() as tape:
@@ -178,11 +160,11 @@ class SelfDistillationModel(StudentModel):
                 terms = self.method.loss_terms(student, batch, supervision)
             terms = self._terms.checked(terms, data["x"], logits)
             terms = self._terms.reduced(
-                terms, batch, supervision, share, self.optimizer.iterations
+                terms, batch, supervision, replica, self.optimizer.iterations
             )
             # What layers add is mostly a mean over their examples.
             added = [
-                ops.cast(ops.sum(value), keras.config.floatx()) * share.portion
+                ops.cast(ops.sum(value), keras.config.floatx()) * replica.portion
                 for value in writes.losses
             ]
             of_weights = [ops.sum(x) / replicas.replica_count() for x in self.losses]

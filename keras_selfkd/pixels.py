@@ -1,5 +1,6 @@
 """Sample weights brought to the shape of what they weigh."""
 
+import keras
 import tensorflow as tf
 from keras import ops
 
@@ -113,3 +114,10 @@ def at_size_of(y, logits, sample_weight):
     if sample_weight is not None:
         sample_weight = per_pixel(sample_weight, y)
     return y, enlarged(logits, y), sample_weight
+
+
+def as_float(tensor):
+    """Images or weights as floats: those that are floats stay as they are."""
+    tensor = ops.convert_to_tensor(tensor)
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    return tensor if "float" in dtype else ops.cast(tensor, keras.config.floatx())

@@ -75,10 +75,10 @@ class Progress:
     """
 
     def __init__(self):
-        # Of the epoch's first step, of a step, and the steps since then. Each replica
-        # counts for itself, as all of them take each step.
+        # Of the planned length: where the epoch begins, what a step adds, and the
+        # steps since then; each replica counts, as all of them take each step.
         self._state = keras.Variable(
-            [0.0, 0.0, 0.0],
+            [1.0, 0.0, 0.0, 0.0],
             dtype="float32",
             trainable=False,
             synchronization="on_read",
@@ -88,13 +88,40 @@ class Progress:
 
     def begin_epoch(self, epoch, epochs, steps):
         """Sets the progress of an epoch of `epochs`, with `steps` if they are known."""
-        self._state.assign([epoch / epochs, 1 / (epochs * steps) if steps else 0, 0])
+        if steps is None:
+            self._state.assign([epochs, epoch, 0, 0])
+        else:
+            self._state.assign([epochs * steps, epoch * steps, 1, 0])
 
     def next_step(self):
         """The progress of the step that begins, a float32 scalar."""
-        first, each, steps = ops.unstack(ops.convert_to_tensor(self._state))
-        self._state.assign_add([0.0, 0.0, 1.0])
-        return first + each * steps
+        length, start, each, steps = ops.unstack(ops.convert_to_tensor(self._state))
+        self._state.assign_add([0.0, 0.0, 0.0, 1.0])
+        return (start + each * steps) / length
+
+
+class ProgressModel(keras.Model):
+    """A Keras model with a `progress`, whose `fit` tells its method of epochs."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.progress = Progress()
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        *args,
+        **kwargs,
+    ):
+        """Keras's own, which also tells the model and its method when epochs begin."""
+        callbacks = with_callback(callbacks, BeginEpochs(self, epochs))
+        given = (x, y, batch_size, epochs, verbose, callbacks)
+        return super().fit(*given, *args, **kwargs)
 
 
 class BeginEpochs(keras.callbacks.Callback):

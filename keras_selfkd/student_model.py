@@ -24,7 +24,7 @@ class StudentModel(SeededModel, ReplicatedModel):
         images, _ = images_and_keys(inputs)
         if training:
             return self._call_student(images, training=True)
-        return replicas.infer(self._call_student, images)
+        return replicas.in_inference_mode(self._call_student, images)
 
     def _call_student(self, images, training):
         return self.student(like_inputs(self.student, images), training=training)

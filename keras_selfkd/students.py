@@ -30,6 +30,11 @@ def check_student(student, role="student"):
             "`dataset.map(task.preprocessor)`, then set `task.preprocessor = None`. "
             f"Received: {role}={student.name!r} with a preprocessor"
         )
+    check_input_and_output(student, role)
+
+
+def check_input_and_output(student, role):
+    """Refuses a network with several inputs or outputs, or images of unknown size."""
     if len(student.inputs) != 1 or len(student.outputs) != 1:
         raise ValueError(
             f"The {role} must have one image input and one logits output. Received: "

@@ -45,14 +45,14 @@ class Terms:
             for name in self.weights
         }
 
-    def reduced(self, terms, batch, supervision, share, step):
+    def reduced(self, terms, batch, supervision, replica, step):
         """This replica's part of each term over the batch, times the term's weight.
 
         Args:
             terms: What `checked` returned.
             batch: The method's batch, with sample weights and valid pixels.
             supervision: `Supervision`, which reduces as the compiled loss does.
-            share: The replica's `Share` of the batch.
+            replica: The replica's `ReplicaBatch` of the batch.
             step: Number of optimizer steps, for weights that are schedules of it.
         """
         reduced = {}
@@ -66,8 +66,8 @@ class Terms:
                 term,
                 batch["sample_weight"],
                 batch["valid"],
-                copies=share.copies,
-                portion=share.portion,
+                copies=replica.copies,
+                portion=replica.portion,
             )
         return reduced
 

@@ -21,6 +21,7 @@ NAN, INF = float("nan"), float("inf")
 NEEDED = {
     "Late": {"method": FRSKD()},
     "Ramp": {"peak": 1.0},
+    "Taught": {"teacher": toys.classifier()},
     "SigmoidRampUp": {"start": 0, "end": 9, "peak": 1.0},
 }
 CLASSES = [
@@ -77,7 +78,7 @@ def test_every_argument_is_refused_by_its_name(kind, name):
         (Mixup, {"alpha": "0.2"}),
         (CutMix, {"alpha": INF}),
         (CutMix, {"seed": 1.5}),
-        (methods.NFD, {"teacher": "resnet.keras"}),
+        (methods.Taught, {"teacher": "resnet.keras"}),
         (lambda **given: SigmoidRampUp(0, 9, **given), {"peak": -5}),
         (lambda **given: SigmoidRampUp(0, peak=1, **given), {"end": "9"}),
         (lambda **given: SigmoidRampUp(end=9, peak=1, **given), {"start": -1}),
@@ -116,7 +117,7 @@ def test_names(taps):
 
 def test_error_teacher_taps_is_a_string():
     with pytest.raises(ValueError, match="Received: teacher_taps='out1'"):
-        methods.NFD(toys.classifier(), teacher_taps="out1")
+        methods.Taught(toys.classifier(), teacher_taps="out1")
 
 
 def test_unknown_arguments_are_named():

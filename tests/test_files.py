@@ -2,13 +2,13 @@ import os
 
 import pytest
 
-from keras_selfkd.files import whole
+from keras_selfkd.files import staging
 
 
 def test_moves_a_file_into_place_and_makes_its_parents(tmp_path):
     path = tmp_path / "run" / "a.txt"
     for text in ("first", "second"):
-        with whole(path) as staged:
+        with staging(path) as staged:
             assert staged.name == "a.txt"
             staged.write_text(text)
         assert path.read_text() == text
@@ -18,7 +18,7 @@ def test_moves_a_file_into_place_and_makes_its_parents(tmp_path):
 def test_replaces_a_folder_whole(tmp_path):
     path = tmp_path / "model"
     for name in ("first", "second"):
-        with whole(path) as staged:
+        with staging(path) as staged:
             staged.mkdir()
             (staged / name).touch()
         assert [file.name for file in path.iterdir()] == [name]
@@ -31,7 +31,7 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path, error):
     path.write_text("old")
 
     def write_half():
-        with whole(path) as staged:
+        with staging(path) as staged:
             staged.write_text("half")
             raise error
 
@@ -53,7 +53,7 @@ def test_a_folder_that_cannot_be_moved_in_is_put_back(tmp_path, monkeypatch):
         replace(source, target)
 
     monkeypatch.setattr("keras_selfkd.files.os.replace", fail_to_move_in)
-    with pytest.raises(OSError, match="disk is gone"), whole(path) as staged:
+    with pytest.raises(OSError, match="disk is gone"), staging(path) as staged:
         staged.mkdir()
     assert [file.name for file in path.iterdir()] == ["old"]
 
@@ -62,7 +62,7 @@ def test_a_file_never_replaces_a_folder(tmp_path):
     path = tmp_path / "kept"
     path.mkdir()
     (path / "old").touch()
-    with pytest.raises(OSError, match="kept"), whole(path) as staged:
+    with pytest.raises(OSError, match="kept"), staging(path) as staged:
         staged.write_text("new")
     assert (path / "old").exists()
 
@@ -80,9 +80,9 @@ def test_all_is_on_the_disk_before_it_is_moved(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", recorded_fsync)
     monkeypatch.setattr(os, "replace", recorded_replace)
-    with whole(tmp_path / "note.txt") as staged:
+    with staging(tmp_path / "note.txt") as staged:
         staged.write_text("123")
-    with whole(tmp_path / "folder") as staged:
+    with staging(tmp_path / "folder") as staged:
         (staged / "deep").mkdir(parents=True)
         (staged / "deep" / "note.txt").write_text("1234")
     assert steps == [3, "note.txt", 4, "folder"]

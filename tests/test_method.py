@@ -4,12 +4,12 @@ import pytest
 
 from keras_selfkd import (
     FRSKD,
-    NFD,
     Late,
     Method,
     Outputs,
     SelfDistillationModel,
     Supervised,
+    Taught,
 )
 from tests import toys
 
@@ -76,7 +76,7 @@ def test_error_swapped_arguments():
 
 @pytest.mark.parametrize("wrap", [lambda method: method, Late])
 def test_a_method_stays_usable_after_a_construction_that_failed(wrap):
-    method = wrap(NFD(toys.classifier(), teacher_taps=["out2"]))
+    method = wrap(Taught(toys.classifier(), teacher_taps=["out2"]))
     student = toys.classifier()
     for taps, message in (
         (["out9"], "Unknown tap 'out9'"),
@@ -88,7 +88,7 @@ def test_a_method_stays_usable_after_a_construction_that_failed(wrap):
     assert model.taps == ["out2"]
     unused = SelfDistillationModel(
         toys.classifier(),
-        wrap(NFD(toys.classifier(), teacher_taps=["out2"])),
+        wrap(Taught(toys.classifier(), teacher_taps=["out2"])),
         taps=["out2"],
     )
     assert len(model.variables) == len(unused.variables)

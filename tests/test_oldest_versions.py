@@ -8,7 +8,13 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-OLDEST = ("tensorflow==2.18.*", "keras==3.13.*", "ai-edge-litert==1.2.*", "numpy<2.1")
+OLDEST = (
+    "tensorflow==2.18.*",
+    "keras==3.13.*",
+    "ai-edge-litert==1.2.*",
+    "numpy<2.1",
+    "scipy==1.13.*",
+)
 CONTRACT = "tests/methods/test_contract.py"
 TESTS = (
     "tests/losses",

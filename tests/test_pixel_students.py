@@ -11,6 +11,7 @@ from keras_selfkd import (
     PixelAccuracy,
     SelfDistillationModel,
     Supervised,
+    Taught,
 )
 from tests import toys
 
@@ -22,7 +23,7 @@ METHODS = pytest.mark.parametrize(
         lambda: FRSKD(width=1, depth=1),
         pytest.param(Supervised, marks=pytest.mark.slow),
         pytest.param(lambda: NFD(width=1, depth=1), marks=pytest.mark.slow),
-        pytest.param(lambda: NFD(toys.segmenter()), marks=pytest.mark.slow),
+        pytest.param(lambda: Taught(toys.segmenter()), marks=pytest.mark.slow),
     ],
 )
 

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from keras_selfkd import FRSKD, SelfDistillationModel, Supervised
-from keras_selfkd.plots import plot_attention, plot_history, plot_reliability
+from keras_selfkd.plots import plot_attention, plot_history
+from keras_selfkd.reliability_plot import plot_reliability
 
 HISTORIES = {
     "plain": {"loss": [3.0, 2.0, 1.0], "accuracy": [0.1, 0.5, 0.7]},

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from examples.students.students import build_student
+from examples.students.by_name import build_student
 from keras_selfkd import FRSKD, SelfDistillationModel
 from keras_selfkd.networks.branches import branches, last_tap, part_after
 from keras_selfkd.taps import Tapped

@@ -9,11 +9,11 @@ from keras import layers
 from keras_selfkd import (
     FRSKD,
     FRSKD_SLA,
-    NFD,
     Late,
     MixSKD,
     SelfDistillationModel,
     Supervised,
+    Taught,
 )
 from keras_selfkd.taps import Tapped
 from tests import toys
@@ -343,7 +343,7 @@ def test_error_random_layers_ahead_of_methods_that_compare_views(name):
     [
         FRSKD_SLA,
         lambda: Late(FRSKD_SLA()),
-        lambda: NFD(toys.classifier()),
+        lambda: Taught(toys.classifier()),
     ],
 )
 def test_all_methods_that_compare_views_refuse_them(create):

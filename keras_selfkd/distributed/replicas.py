@@ -20,7 +20,7 @@ def sum_over_replicas(value):
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
-class Share(NamedTuple):
+class ReplicaBatch(NamedTuple):
     """What a replica computes of a batch.
 
     Attributes:
@@ -37,7 +37,7 @@ class Share(NamedTuple):
     portion: Any = 1.0
 
 
-def share_of_batch(tensors):
+def batch_of_replica(tensors):
     """This replica's part of a batch, or all of it where a replica would have none.
 
     That happens in a last, partial batch. Convolutions and BatchNorm fail on no
@@ -47,36 +47,52 @@ def share_of_batch(tensors):
         tensors: List of this replica's tensors `(examples, ...)`.
 
     Returns:
-        `Share`.
+        `ReplicaBatch`.
     """
     examples = tf.shape(tensors[0])[0]
-    known = tensors[0].shape[0] is not None and not tf.executing_eagerly()
     if replica_count() == 1:
-        return Share(tensors, examples)
-    if known:
-        return Share(tensors, examples, portion=portion_of(examples))
+        return ReplicaBatch(tensors, examples)
+    if tensors[0].shape[0] is not None and not tf.executing_eagerly():
+        return ReplicaBatch(tensors, examples, portion=portion_of(examples))
     missing = sum_over_replicas(tf.cast(examples == 0, tf.int32)) > 0
 
     def across(strategy, missing, *tensors):
-        def whole():
+        def all_examples():
             return [strategy.gather(tensor, axis=0) for tensor in tensors]
 
         def nothing():
             local = [strategy.experimental_local_results(t)[0] for t in tensors]
             return [tensor[:0] for tensor in local]
 
-        return tf.cond(strategy.experimental_local_results(missing)[0], whole, nothing)
+        return tf.cond(
+            strategy.experimental_local_results(missing)[0], all_examples, nothing
+        )
 
     context = tf.distribute.get_replica_context()
     gathered = context.merge_call(across, args=(missing, *tensors))
-    shared = tf.cond(missing, lambda: gathered, lambda: tensors)
+    tensors_of_all = tf.cond(missing, lambda: gathered, lambda: tensors)
     if not tf.executing_eagerly():
-        for one, tensor in zip(shared, tensors, strict=True):
+        for one, tensor in zip(tensors_of_all, tensors, strict=True):
             one.set_shape(tensor.shape)
     first = tf.cast(context.replica_id_in_sync_group == 0, tf.int32)
-    reported = tf.where(missing, first * tf.shape(shared[0])[0], examples)
+    reported = tf.where(missing, first * tf.shape(tensors_of_all[0])[0], examples)
     copies = tf.where(missing, replica_count(), 1)
-    return Share(shared, reported, copies, portion_of(tf.shape(shared[0])[0]))
+    portion = portion_of(tf.shape(tensors_of_all[0])[0])
+    return ReplicaBatch(tensors_of_all, reported, copies, portion)
+
+
+def gather_if(strategy, condition, *tensors):
+    """All replicas' examples together where the condition holds, else none."""
+
+    def all_examples():
+        return [strategy.gather(tensor, axis=0) for tensor in tensors]
+
+    def nothing():
+        local = [strategy.experimental_local_results(t)[0] for t in tensors]
+        return [tensor[:0] for tensor in local]
+
+    local = strategy.experimental_local_results(condition)[0]
+    return tf.cond(local, all_examples, nothing)
 
 
 def portion_of(examples):
@@ -85,7 +101,7 @@ def portion_of(examples):
     return examples / sum_over_replicas(examples)
 
 
-def infer(network, images):
+def in_inference_mode(network, images):
     """`network(images)` in inference mode, also on a replica that has no images."""
     if replica_count() == 1 or tf.distribute.in_cross_replica_context():
         return network(images, training=False)

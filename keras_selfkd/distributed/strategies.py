@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_selfkd.distributed.cluster import multi_worker_strategy
-from keras_selfkd.distributed.update import replicated_part
+from keras_selfkd.distributed.update import replicated_parent
 
 # The Keras versions whose private hooks `ReplicatedModel` was tested with.
 TESTED_KERAS = "3.13 to 3.15"
@@ -97,7 +97,7 @@ def has_hooks():
     """Whether Keras still has the private parts that several workers need."""
     return (
         hasattr(keras.Model, "_maybe_symbolic_build")
-        and replicated_part(keras.optimizers.SGD) is not None
+        and replicated_parent(keras.optimizers.SGD) is not None
     )
 
 

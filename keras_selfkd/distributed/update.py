@@ -89,7 +89,7 @@ HOOKS = (
 
 def sum_of_gradients(gradients, optimizer):
     """All replicas' gradients summed, unless the optimizer does it; `None` stays."""
-    if replica_count() == 1 or replicated_part(type(optimizer)) is None:
+    if replica_count() == 1 or replicated_parent(type(optimizer)) is None:
         return gradients
     known = [gradient for gradient in gradients if gradient is not None]
     summed = iter(sum_over_replicas(known))
@@ -129,23 +129,23 @@ def updates_of_each_replica(optimizer):
     the sum cannot be part of a branch, so accumulation fails. Its layer for
     tf.distribute is skipped here, and what it does on one device remains.
     """
-    part = replicated_part(type(optimizer))
-    if part is None:
+    parent_class = replicated_parent(type(optimizer))
+    if parent_class is None:
         yield
         return
-    own = {name: vars(part)[name] for name in HOOKS}
+    own = {name: vars(parent_class)[name] for name in HOOKS}
     # On the class, not the object: subclasses keep what they override, and optimizers
     # inside of others follow.
     for name in HOOKS:
-        setattr(part, name, getattr(super(part, part), name))
+        setattr(parent_class, name, getattr(super(parent_class, parent_class), name))
     try:
         yield
     finally:
         for name in HOOKS:
-            setattr(part, name, own[name])
+            setattr(parent_class, name, own[name])
 
 
-def replicated_part(kind):
+def replicated_parent(kind):
     """The parent of an optimizer class that only tf.distribute needs, or `None`."""
     names = {*HOOKS, "_all_reduce_sum_gradients"}
     return next(

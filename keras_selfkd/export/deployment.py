@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_selfkd.export.batches import image_batches
+from keras_selfkd.export.head import HEADS, with_head
 
 # What Keras raises for files that are cut off, unknown or forbidden.
 _UNREADABLE = (
@@ -25,7 +26,6 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-HEADS = (None, "softmax", "argmax", "sigmoid")
 LOW_PRECISION = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 
 
@@ -69,32 +69,8 @@ def deployed_model(model_or_student, preprocess=None, head=None):
     model = _in_float32(model)
     if head is None:
         return model
-    outputs = _decided(model.output, head, images.shape[1:3])
+    outputs = with_head(model.output, head, images.shape[1:3])
     return keras.Model(model.input, outputs, name=model.name)
-
-
-def _decided(logits, head, size):
-    """Probabilities or classes from logits, whatever the global dtype policy is."""
-    exact = {"dtype": "float32"}
-    if len(logits.shape) == 4 and logits.shape[1:3] != size:
-        logits = keras.layers.Resizing(*size, **exact)(logits)
-    if head == "sigmoid":
-        return keras.layers.Activation("sigmoid", **exact)(logits)
-    if logits.shape[-1] == 1:  # The second of two logits, whose first is 0.
-        logits = keras.layers.Concatenate(**exact)([0.0 * logits, logits])
-    decide = keras.layers.Softmax if head == "softmax" else Argmax
-    return decide(**exact)(logits)
-
-
-@keras.saving.register_keras_serializable(package="keras_selfkd")
-class Argmax(keras.layers.Layer):
-    """Classes of largest logit, int32, in an operator that int8 files have, too."""
-
-    def call(self, logits):
-        return tf.argmax(logits, -1, output_type=tf.int32)
-
-    def compute_output_spec(self, logits):
-        return keras.KerasTensor(logits.shape[:-1], "int32")
 
 
 def input_signature(model, batch_size):

@@ -3,14 +3,13 @@
 import functools
 import pathlib
 
+from keras_selfkd.export.arguments import check_calibration, check_file_options
 from keras_selfkd.export.deployment import (
     deployed_model,
     input_signature,
     sample_images,
 )
 from keras_selfkd.export.litert import (
-    CALIBRATED,
-    QUANTIZATIONS,
     count_operators,
     describe_input,
     import_litert,
@@ -32,10 +31,9 @@ from keras_selfkd.export.saved_model import (
     random_files,
     write_saved_model,
 )
-from keras_selfkd.files import whole, write_json
+from keras_selfkd.files import staging, write_json
 
 CALIBRATION_IMAGES = 256  # TensorFlow advises a few hundred.
-LEAST_IMAGES = 8  # Fewer leave the ranges of activations to chance.
 CHECKED_IMAGES = 64
 
 
@@ -114,16 +112,16 @@ def export_student(
     (1.0, {'RESHAPE': 1, 'FULLY_CONNECTED': 1})
     """
     path = pathlib.Path(path)
-    _check_arguments(path, quantize, representative_data, input_dtype)
+    check_file_options(path, quantize, representative_data, input_dtype)
     import_litert("interpreter")  # If it is missing, say so before a long conversion.
     decide = _decide(head, multi_label)
     model = deployed_model(model_or_student, preprocess, head)
     signature = input_signature(model, batch_size)
     about = notes(model, labels, head, normalization, multi_label)
     samples = sample_images(model, representative_data, CALIBRATION_IMAGES)
-    _check_calibration(quantize, samples)
+    check_calibration(quantize, samples)
     checked = samples[:CHECKED_IMAGES]
-    with whole(path) as staged:
+    with staging(path) as staged:
         write_tflite(model, staged, signature, quantize, samples, input_dtype)
         outputs = predict_tflite(staged, checked)
         measured = measure(model, checked, outputs, decide, quantize)
@@ -174,7 +172,7 @@ def export_onnx(
     model = deployed_model(model_or_student, preprocess, head)
     signature = input_signature(model, batch_size)
     samples = sample_images(model, representative_data, CHECKED_IMAGES)
-    with whole(path) as staged:
+    with staging(path) as staged:
         write_onnx(model, staged, signature)
         measured = measure(model, samples, predict_onnx(staged, samples), decide)
         size, operators = staged.stat().st_size, count_onnx_operators(staged)
@@ -228,7 +226,7 @@ def export_saved_model(
     samples = sample_images(model, representative_data, CHECKED_IMAGES)
     if encoded:
         check_encodable(model)
-    with whole(path) as staged:
+    with staging(path) as staged:
         write_saved_model(model, staged, signature, encoded)
         size_of_calls = batch_size or CHECKED_IMAGES
         outputs = predict_saved_model(staged, samples, size_of_calls)
@@ -250,37 +248,3 @@ def _decide(head, multi_label):
             f"head={head!r}"
         )
     return functools.partial(decisions, head=head, multi_label=multi_label)
-
-
-def _check_arguments(path, quantize, representative_data, input_dtype):
-    if path.suffix != ".tflite":
-        raise ValueError(f"Expected `path` to end in .tflite. Received: path={path}")
-    if quantize not in QUANTIZATIONS:
-        raise ValueError(
-            f"Expected `quantize` to be one of {QUANTIZATIONS}. "
-            f"Received: quantize={quantize!r}"
-        )
-    if quantize in CALIBRATED and representative_data is None:
-        raise ValueError(
-            f"`quantize={quantize!r}` is calibrated on images: pass some of the "
-            "training images as `representative_data`. Received: none"
-        )
-    if input_dtype not in (None, "uint8", "int8"):
-        raise ValueError(
-            "Expected `input_dtype` to be None, 'uint8' or 'int8'. "
-            f"Received: input_dtype={input_dtype!r}"
-        )
-    if input_dtype is not None and quantize != "int8":
-        raise ValueError(
-            "Only a file with `quantize='int8'` can take and return integers. "
-            f"Received: input_dtype={input_dtype!r}, quantize={quantize!r}"
-        )
-
-
-def _check_calibration(quantize, samples):
-    if quantize in CALIBRATED and len(samples) < LEAST_IMAGES:
-        raise ValueError(
-            f"Expected at least {LEAST_IMAGES} images to calibrate, "
-            "better a few hundred, from all classes. Received: representative_data of "
-            f"{len(samples)} images"
-        )

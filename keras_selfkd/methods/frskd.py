@@ -3,16 +3,14 @@
 import keras
 
 from keras_selfkd import networks
-from keras_selfkd.arguments import check_integer, check_number, check_weight
-from keras_selfkd.losses import attention_transfer, soft_label
-from keras_selfkd.losses.features import check_feature_loss, default_weight
-from keras_selfkd.method import Method
-from keras_selfkd.networks.projections import projections
-from keras_selfkd.pixels import mask_at, resized_like
+from keras_selfkd.arguments import check_integer
+from keras_selfkd.losses import attention_transfer
+from keras_selfkd.methods.distillation import Distillation
+from keras_selfkd.pixels import resized_like
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
-class FRSKD(Method):
+class FRSKD(Distillation):
     """Feature refinement via self-knowledge distillation.
 
     `CE(y, z_s) + CE(y, z_t) + alpha KL_T(z_t || z_s) + beta sum_i D(T_i, F_i)`: a
@@ -71,23 +69,27 @@ class FRSKD(Method):
         channels=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        check_feature_loss(feature_loss)
-        if feature_weight is None:
-            feature_weight = default_weight(feature_loss)
-        check_weight(soft_label_weight=soft_label_weight, feature_weight=feature_weight)
-        check_number(above=0, temperature=temperature)
+        super().__init__(
+            soft_label_weight=soft_label_weight,
+            feature_weight=feature_weight,
+            temperature=temperature,
+            feature_loss=feature_loss,
+            **kwargs,
+        )
         check_integer(width=width, depth=depth, repeats=repeats)
         if channels is not None:
             check_integer(channels=channels)
-        self.soft_label_weight = soft_label_weight
-        self.feature_weight = feature_weight
-        self.temperature = temperature
-        self.feature_loss = feature_loss
         self.width = width
         self.depth = depth
         self.repeats = repeats
         self.channels = channels
+
+    @classmethod
+    def for_pixels(cls, **arguments):
+        """The paper's settings for masks: alpha 1, beta 50, T 1."""
+        weight = {} if "feature_loss" in arguments else {"feature_weight": 50.0}
+        settings = {"soft_label_weight": 1.0, "temperature": 1.0, **weight}
+        return cls(**{**settings, **arguments})
 
     def attach(self, student, outputs):
         super().attach(student, outputs)
@@ -100,12 +102,7 @@ class FRSKD(Method):
             channels=self.channels,
         )
         _, *refined = self.self_teacher.outputs
-        self.match(refined, outputs.features)
-
-    def match(self, targets, taps):
-        """Creates what brings the student's taps to a teacher's channels."""
-        if "feature" in self.loss_weights:
-            self.projections = projections(self.feature_loss, targets, taps)
+        self.project(outputs.features, refined)
 
     def loss_terms(self, student, batch, supervise):
         # The taps are not detached: the teacher's own loss also trains the student.
@@ -116,41 +113,3 @@ class FRSKD(Method):
             "teacher_task": supervise(batch["y"], logits),
             **self.distillation(logits, refined, student, batch),
         }
-
-    def distillation(self, logits, targets, student, batch):
-        """The terms in which a teacher's logits and maps teach the student."""
-        terms = {
-            "soft_label": lambda: soft_label(
-                logits, student.logits, self.temperature, self.multi_label
-            ),
-            "feature": lambda: feature_distance(
-                self.feature_loss,
-                targets,
-                student.features,
-                self.projections,
-                batch["valid"],
-            ),
-        }
-        return {name: terms[name]() for name in terms if name in self.loss_weights}
-
-
-def feature_distance(feature_loss, targets, taps, projections, valid):
-    """The sum of a feature loss over the levels, `(batch,)`.
-
-    Args:
-        feature_loss: Function or Layer `(target, prediction, mask=None)`.
-        targets: List of a teacher's maps, resized bilinearly where a tap has another
-            size.
-        taps: List of the student's maps.
-        projections: List of networks for the taps.
-        valid: Mask `(batch, height, width)` of the pixels that are not void, or
-            `None`.
-    """
-    return sum(
-        feature_loss(
-            resized_like(target, tap),
-            project(tap, training=True),
-            mask=mask_at(valid, tap),
-        )
-        for target, tap, project in zip(targets, taps, projections, strict=True)
-    )

@@ -5,7 +5,8 @@ from keras import layers, ops
 
 from keras_selfkd.arguments import check_weight
 from keras_selfkd.losses import soft_label
-from keras_selfkd.methods.frskd import FRSKD, feature_distance
+from keras_selfkd.methods.distillation import feature_distance
+from keras_selfkd.methods.frskd import FRSKD
 from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.taps import Outputs
 
@@ -82,12 +83,7 @@ class FRSKD_SLA(FRSKD):  # noqa: N801 (as the paper writes it)
         return {**batch, "x": ops.concatenate([batch["x"], *rotated])}
 
     def loss_terms(self, student, batch, supervise):
-        if self.multi_label:
-            raise ValueError(
-                "FRSKD_SLA joins an image's one class with its rotation, so several "
-                "labels an image mean nothing to it. Train with FRSKD. Received: a "
-                "compiled loss that takes each logit for a label of its own"
-            )
+        self._check_one_class()
         logits, *refined = self.self_teacher(student.features, training=True)
         teacher = Outputs(logits, refined)
         heads = zip((student, teacher), self.joint_heads, strict=True)
@@ -100,28 +96,34 @@ class FRSKD_SLA(FRSKD):  # noqa: N801 (as the paper writes it)
             losses = [supervise(y, of_rotation(z, r)) for r, z in enumerate(rotations)]
             return sum(losses) / ROTATIONS
 
-        def teach(target, prediction):
-            return soft_label(target, prediction, self.temperature)
-
-        def feature():
-            loss = feature_distance(
-                self.feature_loss, refined, student.features, self.projections, None
-            )
-            return sum(views(loss)) / (1 + ROTATIONS)
-
-        def soft_labels():
-            return teach(plain[1], plain[0]) + teach(aggregated[1], aggregated[0])
+        def teach(pair):
+            return soft_label(*pair, self.temperature)
 
         terms = {
             "task": lambda: supervise(batch["y"], plain[0]),
             "teacher_task": lambda: supervise(batch["y"], plain[1]),
             "joint_task": lambda: joint_task(joint[0]),
             "teacher_joint_task": lambda: joint_task(joint[1]),
-            "aggregation": lambda: sum(map(teach, aggregated, plain)),
-            "soft_label": lambda: soft_labels() / 2,
-            "feature": feature,
+            "aggregation": lambda: sum(map(teach, zip(aggregated, plain, strict=True))),
+            "soft_label": lambda: (teach(plain[::-1]) + teach(aggregated[::-1])) / 2,
+            "feature": lambda: self._feature(refined, student),
         }
         return {name: terms[name]() for name in self.loss_weights}
+
+    def _check_one_class(self):
+        if self.multi_label:
+            raise ValueError(
+                "FRSKD_SLA joins an image's one class with its rotation, so several "
+                "labels an image mean nothing to it. Train with FRSKD. Received: a "
+                "compiled loss that takes each logit for a label of its own"
+            )
+
+    def _feature(self, refined, student):
+        """The feature loss of an image and its rotations, averaged: `(batch,)`."""
+        loss = feature_distance(
+            self.feature_loss, refined, student.features, self.projections, None
+        )
+        return sum(views(loss)) / (1 + ROTATIONS)
 
 
 def rotation_head(tap, logits):

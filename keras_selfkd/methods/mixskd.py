@@ -9,8 +9,8 @@ from keras_selfkd import networks
 from keras_selfkd.arguments import check_boolean, check_number, check_weight
 from keras_selfkd.losses import features, soft_label
 from keras_selfkd.method import Method
-from keras_selfkd.mixing import Mixup, as_float
-from keras_selfkd.pixels import mask_at, resized_like
+from keras_selfkd.mixing import Mixup
+from keras_selfkd.pixels import as_float, mask_at, resized_like
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
@@ -138,20 +138,16 @@ class MixSKD(Method):
 
     def loss_terms(self, student, batch, supervise):
         mix, inverse = batch["drawn"].blend, batch["drawn"].inverse()
-        # Each example takes its own share of a mixture's loss, to weigh it.
-        owned = inverse.blend
+        of_each_example = inverse.blend  # Its share of a mixture's loss, to weigh it.
 
         def mixed_task(logits):
-            own = supervise(batch["y"], logits)
-            partner = supervise(batch["y"], ops.take(logits, inverse.order, axis=0))
-            share = ops.cast(inverse.share, own.dtype)
-            return share * own + (1 - share) * partner
+            return inverse.blend_two(
+                supervise(batch["y"], logits),
+                supervise(batch["y"], ops.take(logits, inverse.order, axis=0)),
+            )
 
         def teach(target, prediction):
-            loss = soft_label(target, prediction, self.temperature, self.multi_label)
-            if len(loss.shape) == 3 and batch["both_valid"] is not None:
-                loss = ops.where(batch["both_valid"], loss, 0.0)
-            return owned(loss)
+            return of_each_example(self._soft_label(target, prediction, batch))
 
         maps, logits = self._branch_views(student, mix)
         of_mixture, of_mixed = self._joint_views(maps, student.logits)
@@ -161,8 +157,8 @@ class MixSKD(Method):
         terms = {
             "task": lambda: sum(supervise(batch["y"], z) for z, _ in logits),
             "mixed_task": lambda: sum(map(mixed_task, all_of_mixed)),
-            "feature": lambda: owned(sum(starmap(features.mean_square_between, pairs))),
-            "discrimination": lambda: owned(self._discrimination(pairs)),
+            "feature": lambda: of_each_example(mean_squares(pairs)),
+            "discrimination": lambda: of_each_example(self._discrimination(pairs)),
             "soft_label": lambda: sum(
                 teach(b, mix(a)) + teach(mix(a), b) for a, b in others
             ),
@@ -171,6 +167,13 @@ class MixSKD(Method):
             ),
         }
         return {name: terms[name]() for name in self.loss_weights}
+
+    def _soft_label(self, target, prediction, batch):
+        """Soft labels' loss, of pixels that are void in neither image."""
+        loss = soft_label(target, prediction, self.temperature, self.multi_label)
+        if len(loss.shape) == 3 and batch["both_valid"] is not None:
+            loss = ops.where(batch["both_valid"], loss, 0.0)
+        return loss
 
     def _branch_views(self, student, mix):
         """Pairs `(mix(F_k(x)), F_k(x~))` and pairs `(z_k(x), z_k(x~))`."""
@@ -198,3 +201,8 @@ class MixSKD(Method):
                 wrong = 1 - 2 * ops.one_hot(source, 2, dtype=logits.dtype)
                 total += 0.5 * ops.mean(ops.softplus(wrong * logits), axis=-1)
         return total
+
+
+def mean_squares(pairs):
+    """The mean squared distances of pairs of maps, summed over the pairs."""
+    return sum(starmap(features.mean_square_between, pairs))

@@ -83,11 +83,11 @@ def top_down(maps, channels, name_of, depth, resample_conv, lateral_conv):
     lateral = [
         name_of(f"lateral{i}") if lateral_conv else None for i in range(len(maps))
     ]
-    refined = [part(maps[-1], channels[-1], lateral[-1])]
+    refined = [fusion_input(maps[-1], channels[-1], lateral[-1])]
     for i in reversed(range(len(maps) - 1)):
         fusion = FusionShares(name=name_of(f"down_fusion{i}"))
         own, other = fusion([maps[i], refined[0]])
-        fused = part(maps[i], channels[i], lateral[i], own)
+        fused = fusion_input(maps[i], channels[i], lateral[i], own)
         size = fused.shape[1:3]
         if resample_conv:
             # Before the upsampling, not after as in the paper: pointwise convolution,
@@ -112,18 +112,18 @@ def up_again(maps, down, channels, name_of, depth, resample_conv):
         fusion = FusionShares(name=name_of(f"up_fusion{i}"))
         own, *between, other = fusion([maps[i], *middle, below])
         second = name_of(f"second_lateral{i}")
-        fused = part(maps[i], channels[i], second, own)
+        fused = fusion_input(maps[i], channels[i], second, own)
         for x, share in zip(middle, between, strict=True):
             fused += weighed(x, share)
         conv = name_of(f"pool{i}") if resample_conv else None
-        fused += part(below, channels[i], conv, other)
+        fused += fusion_input(below, channels[i], conv, other)
         fused = separable_convs(fused, depth, name_of(f"up_again{i}"))
         refined.append(layers.ReLU(name=name_of(f"out{i}"))(fused))
     return refined
 
 
-def part(x, channels, conv_name, share=None):
-    """A map as part of a sum: after a convolution, if named, and times its share."""
+def fusion_input(x, channels, conv_name, share=None):
+    """A map as one of a sum: after a convolution, if named, and times its share."""
     if conv_name is not None:
         return conv_bn_relu(x, channels, conv_name, share)
     return x if share is None else weighed(x, share)

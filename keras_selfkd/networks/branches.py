@@ -83,7 +83,7 @@ def copy_of_part(tap, ends):
     def fresh(layer):
         if not getattr(layer, "variables", ()):
             return layer
-        return type(layer).from_config(anew(layer.get_config()))
+        return type(layer).from_config(with_new_weights(layer.get_config()))
 
     return keras.models.clone_model(part_after(tap, ends), clone_function=fresh)
 
@@ -105,13 +105,13 @@ def part_after(tap, ends):
         ) from error
 
 
-def anew(config):
+def with_new_weights(config):
     """A layer's config, trained, and without seeds, which would repeat its weights."""
     if isinstance(config, dict):
         replaced = {"seed": None, "trainable": True}
-        return {key: replaced.get(key, anew(config[key])) for key in config}
+        return {key: replaced.get(key, with_new_weights(config[key])) for key in config}
     if isinstance(config, (list, tuple)):
-        return type(config)(map(anew, config))
+        return type(config)(map(with_new_weights, config))
     return config
 
 

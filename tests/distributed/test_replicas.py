@@ -29,7 +29,7 @@ def test_a_replica_without_examples_takes_the_whole_batch(
     @tf.function(input_signature=[tf.TensorSpec([None]), tf.TensorSpec([None])])
     def both(first, second):
         def step(values):
-            share = replicas.share_of_batch([values, 10 * values])
+            share = replicas.batch_of_replica([values, 10 * values])
             return share.tensors, share.reported, share.copies
 
         def part(context):

@@ -61,7 +61,7 @@ def test_apply_if_on_replicas(two_replicas, condition):
 
     step(tf.constant(condition))
     assert float(variable.numpy()) == (4.0 if condition else 0.0)
-    part = update.replicated_part(keras.optimizers.SGD)
+    part = update.replicated_parent(keras.optimizers.SGD)
     assert part.__name__ == "TFOptimizer"
     assert all(
         getattr(part, name).__qualname__.startswith(part.__name__)

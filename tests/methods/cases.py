@@ -12,6 +12,7 @@ from keras_selfkd import (
     MixSKD,
     Mixup,
     Supervised,
+    Taught,
 )
 from keras_selfkd.losses import normalized_mse
 from tests import toys
@@ -39,7 +40,7 @@ class Case(NamedTuple):
 
 
 def taught_by(teacher):
-    return NFD(teacher, feature_weight=0.3, soft_label_weight=1.0)
+    return Taught(teacher, feature_weight=0.3)
 
 
 CASES = {
@@ -68,7 +69,7 @@ CASES = {
         lambda method: method.self_teacher.trainable_variables,
         slow=True,
     ),
-    "nfd_teacher": Case(
+    "taught": Case(
         lambda: taught_by(toys.classifier()),
         ("feature", "soft_label"),
         lambda method: method.teacher.variables,

@@ -31,7 +31,7 @@ def on_trained(*fast, slow=()):
 
 
 def on_replicas():
-    """Few conditions, which combine the others: benchmarks/reliability/replicas.py has them all."""
+    """Few conditions, which combine the others; `benchmarks.reliability` has all."""
     return [
         pytest.param(
             method,

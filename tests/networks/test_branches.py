@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from keras import layers
 
+from examples.students.by_name import build_student
 from examples.students.convnets import resnet18, thin_resnet18
-from examples.students.students import build_student
 from keras_selfkd.networks import branches, joint_head, last_tap
 from keras_selfkd.taps import Tapped
 from tests import toys

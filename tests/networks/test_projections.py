@@ -2,7 +2,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_selfkd.losses import attention_transfer, fitnet_hint, normalized_mse
-from keras_selfkd.methods.frskd import feature_distance
+from keras_selfkd.methods.distillation import feature_distance
 from keras_selfkd.networks.projections import projections
 
 
