@@ -31,11 +31,11 @@ from absl import flags
 
 from examples.data import inputs
 from examples.results import latency, model_card
-from examples.results.results import aligned
+from examples.results.class_results import aligned
 from examples.runs import training
 from examples.students import trained
 from keras_selfkd import export_onnx, export_saved_model, export_student
-from keras_selfkd.export.deployment import HEADS
+from keras_selfkd.export.head import HEADS
 from keras_selfkd.export.litert import (
     CALIBRATED,
     QUANTIZATIONS,

@@ -45,28 +45,21 @@ Averages of BatchNorm span a tenth of the training at most, so that they fit the
 after few steps, too.
 """
 
-import sys
-
-import keras
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
 from examples.data import inputs
-from examples.data.data import load_data
-from examples.results import results
+from examples.data.prepared import load_data
+from examples.results import class_results
 from examples.results.pictures import draw
-from examples.runs import methods, plan, training
-from examples.students.students import build_student
-from keras_selfkd import SelfDistillationModel, synchronize_batch_norm
-from keras_selfkd.batch_norm import limit_batch_norm_momentum
+from examples.runs import methods, recipe, training
+from examples.runs.task import Task, carry_out
+from examples.students.by_name import build_student
 from keras_selfkd.export.litert import predict_tflite
-from keras_selfkd.export.student import export_saved_model, export_student
-from keras_selfkd.files import whole, write_json
 from keras_selfkd.losses.label_smoothing import SmoothedCrossEntropy
 
 flags.adopt_module_key_flags(inputs)
-flags.adopt_module_key_flags(training)
+flags.adopt_module_key_flags(recipe)
 flags.adopt_module_key_flags(methods)
 
 _TRAIN_PER_CLASS = flags.DEFINE_integer(
@@ -89,94 +82,6 @@ _LABEL_SMOOTHING = flags.DEFINE_float(
 )
 
 
-def student_name():
-    """Returns the student's name, of `--student` or the default."""
-    return inputs.STUDENT.value or "small_resnet"
-
-
-def build(method, data, strategy):
-    """Returns a compiled model; every method starts from the same student weights."""
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(training.SEED.value)
-    steps = training.updates(data.steps_per_epoch)
-    with strategy.scope():
-        student = build_student(student_name(), data.image_shape, data.classes)
-        limit_batch_norm_momentum(student, training.epochs() * data.steps_per_epoch)
-        if tf.distribute.has_strategy() and training.SYNCHRONIZE_BATCH_NORM.value:
-            synchronize_batch_norm(student)
-        model = SelfDistillationModel(
-            student, methods.build_method(method, steps), taps=inputs.TAPS.value
-        )
-        model.compile(
-            optimizer=training.optimizer(data.steps_per_epoch),
-            loss=SmoothedCrossEntropy(_LABEL_SMOOTHING.value),
-            metrics=["accuracy"],
-            steps_per_execution=training.STEPS_PER_EXECUTION.value,
-        )
-    return model
-
-
-def ship(student, path, data, labels):
-    """Saves a student, then rates and exports what the file holds.
-
-    Args:
-        student: Trained Keras model.
-        path: Path of the `.keras` file; a LiteRT file gets the same name.
-        data: `examples.data.data.Data`.
-        labels: Array of the test set's labels.
-
-    Returns:
-        The student's score on the test set, and its logits.
-    """
-    with whole(path) as staged:
-        student.save(staged)
-    student = keras.models.load_model(path)
-    logits = student.predict(data.test, verbose=0)
-    score = results.score(logits, labels) | {"parameters": student.count_params()}
-    if inputs.EXPORT.value:
-        file = path.with_suffix(".tflite")
-        score["bytes"] = export_student(
-            student,
-            file,
-            representative_data=data.test,
-            labels=data.label_names,
-            normalization=(data.mean, data.std),
-        ).bytes
-    return score, logits
-
-
-def check_litert(path, data, labels, logits):
-    """Runs a LiteRT file on the whole test set, beside Keras's logits."""
-    outputs = predict_tflite(path, data.test)
-    agreeing = int(np.sum(np.argmax(outputs, -1) == np.argmax(logits, -1)))
-    accuracy = results.accuracy(outputs, labels)
-    return {"accuracy": accuracy, "agreeing": agreeing, "images": len(labels)}
-
-
-def conclude(trained, data, run):
-    """Compares what was trained on the test set and writes all but the history."""
-    labels = np.concatenate([labels for _, labels in data.test])
-    scores, logits = training.compare(
-        trained, run, lambda student, path: ship(student, path, data, labels)
-    )
-    model, _ = trained[methods.METHOD.value]
-    learned = {method: float(run.rows(method)[-1]["accuracy"]) for method in scores}
-    draw(run, model, data, labels, logits)
-    result = results.facts(data, student_name(), run) | {
-        "epochs": training.epochs(),
-        "seed": training.SEED.value,
-        "scores": scores,
-        "at_chance": results.at_chance(scores, learned, labels),
-    }
-    if inputs.EXPORT.value:
-        export_saved_model(run.path / "student.keras", run.path / "saved_model")
-        file = run.path / "student.tflite"
-        result["litert"] = check_litert(
-            file, data, labels, logits[methods.METHOD.value]
-        )
-    write_json(run.path / "result.json", result)
-
-
 def load():
     """Reads the data that the flags name."""
     return load_data(
@@ -184,10 +89,10 @@ def load():
         data_dir=inputs.DATA_DIR.value,
         train_per_class=_TRAIN_PER_CLASS.value,
         validation_per_class=_VALIDATION_PER_CLASS.value,
-        batch_size=training.BATCH_SIZE.value,
+        batch_size=recipe.BATCH_SIZE.value,
         image_size=inputs.image_size(),
-        seed=training.SEED.value,
-        fast=training.FAST.value,
+        seed=recipe.SEED.value,
+        fast=recipe.FAST.value,
         download=inputs.DOWNLOAD.value,
         bad_images=inputs.BAD_IMAGES.value,
         mirror=_MIRROR.value,
@@ -196,25 +101,48 @@ def load():
     )
 
 
-def prepare():
-    """Reads the data and claims the run directory, once all flags are known to fit."""
-    keras.config.set_dtype_policy(training.MIXED_PRECISION.value)
-    strategy = training.open_strategy()
-    data = load()
-    model = build(methods.METHOD.value, data, strategy)
-    student = student_name().replace(":", "_")
-    name = f"{data.name}-{student}-{methods.METHOD.value}"
-    module = flags.FLAGS.find_module_defining_flag(_TRAIN_PER_CLASS.name)
-    run = training.open_run(name, module, strategy.extended.should_checkpoint)
-    if run.is_chief and not (training.RESUME.value and run.finished):
-        plan.show(data, model)
-    return data, strategy, run
+def rate(student, data, labels):
+    """Returns a student's score on the test set, and its logits."""
+    logits = student.predict(data.test, verbose=0)
+    return class_results.score(logits, labels), logits
+
+
+def rate_litert(path, data, labels, logits):
+    """Runs a LiteRT file on the whole test set, beside Keras's logits."""
+    outputs = predict_tflite(path, data.test)
+    agreeing = int(np.sum(np.argmax(outputs, -1) == np.argmax(logits, -1)))
+    accuracy = class_results.accuracy(outputs, labels)
+    return {"accuracy": accuracy, "agreeing": agreeing, "images": len(labels)}
+
+
+def at_chance(run, data, scores, labels):
+    """Says which methods learned nothing."""
+    learned = {method: float(run.rows(method)[-1]["accuracy"]) for method in scores}
+    return {"at_chance": class_results.at_chance(scores, learned, labels)}
+
+
+TASK = Task(
+    name="train_classifier",
+    own_flag=_TRAIN_PER_CLASS.name,
+    default_student="small_resnet",
+    build_student=build_student,
+    outputs=lambda data: data.classes,
+    dense=False,
+    load=load,
+    objective=lambda data: {
+        "loss": SmoothedCrossEntropy(_LABEL_SMOOTHING.value),
+        "metrics": ["accuracy"],
+    },
+    rate=rate,
+    rate_litert=rate_litert,
+    draw=draw,
+    facts=at_chance,
+    report=class_results.report,
+)
 
 
 def main(argv):
-    if argv[1:]:
-        sys.exit(f"Expected flags only. Received: {' '.join(argv[1:])}")
-    training.carry_out("train_classifier", prepare, build, conclude, results.report)
+    carry_out(TASK, argv)
 
 
 if __name__ == "__main__":

@@ -45,29 +45,22 @@ bifpn3_top_down4,bifpn2_out5
       --taps=up1_2_out --teacher_taps=up1_2_out
 """
 
-import sys
-
-import keras
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
 from examples.data import inputs
 from examples.data.segmentation_data import load_masked_data, with_binary_masks
-from examples.results import mask_results, results
+from examples.results import mask_results
 from examples.results.mask_pictures import draw
-from examples.runs import methods, plan, training
+from examples.runs import methods, recipe, training
 from examples.runs.mask_objective import objective
+from examples.runs.task import Task, carry_out
 from examples.runs.unused_flags import used_only
-from examples.students.students import build_segmenter
-from keras_selfkd import SelfDistillationModel, synchronize_batch_norm
-from keras_selfkd.batch_norm import limit_batch_norm_momentum
+from examples.students.by_name import build_segmenter
 from keras_selfkd.export.litert import predict_tflite
-from keras_selfkd.export.student import export_saved_model, export_student
-from keras_selfkd.files import whole, write_json
 
 flags.adopt_module_key_flags(inputs)
-flags.adopt_module_key_flags(training)
+flags.adopt_module_key_flags(recipe)
 flags.adopt_module_key_flags(methods)
 
 _IMAGE_KEY = flags.DEFINE_string("image_key", "image", "TFDS feature of the images.")
@@ -105,94 +98,6 @@ for _flag in (_IMAGE_KEY, _MASK_KEY):
     used_only(_flag, inputs.of_tfds, "with the name of a TFDS data set as --dataset")
 
 
-def student_name():
-    """Returns the student's name, of `--student` or the default."""
-    return inputs.STUDENT.value or "thin_unet"
-
-
-def build(method, data, strategy):
-    """Returns a compiled model; every method starts from the same student weights."""
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(training.SEED.value)
-    steps = training.updates(data.steps_per_epoch)
-    with strategy.scope():
-        outputs = 1 if _BINARY.value else data.classes
-        student = build_segmenter(student_name(), data.image_shape, outputs)
-        limit_batch_norm_momentum(student, training.epochs() * data.steps_per_epoch)
-        if tf.distribute.has_strategy() and training.SYNCHRONIZE_BATCH_NORM.value:
-            synchronize_batch_norm(student)
-        method = methods.build_method(method, steps, dense=True)
-        model = SelfDistillationModel(student, method, taps=inputs.TAPS.value)
-        model.compile(
-            optimizer=training.optimizer(data.steps_per_epoch),
-            steps_per_execution=training.STEPS_PER_EXECUTION.value,
-            **objective(data, _BINARY.value),
-        )
-    return model
-
-
-def ship(student, path, data, masks):
-    """Saves a student, then rates and exports what the file holds.
-
-    Args:
-        student: Trained Keras model.
-        path: Path of the `.keras` file; a LiteRT file gets the same name.
-        data: `examples.data.data.Data`.
-        masks: Integer array of the test set's masks.
-
-    Returns:
-        The student's score on the test set, and its predicted masks.
-    """
-    with whole(path) as staged:
-        student.save(staged)
-    student = keras.models.load_model(path)
-    predicted = mask_results.predict_masks(student, data.test)
-    score = mask_results.score_masks(predicted, masks, data.classes, data.void)
-    score["parameters"] = student.count_params()
-    if inputs.EXPORT.value:
-        file = path.with_suffix(".tflite")
-        score["bytes"] = export_student(
-            student,
-            file,
-            representative_data=data.test,
-            labels=data.label_names,
-            normalization=(data.mean, data.std),
-        ).bytes
-    return score, predicted
-
-
-def check_litert(path, data, masks, predicted):
-    """Runs a LiteRT file on the whole test set, beside Keras's masks."""
-    outputs = mask_results.masks_of(predict_tflite(path, data.test), masks.shape[1:3])
-    score = mask_results.score_masks(outputs, masks, data.classes, data.void)
-    agreeing = float(np.mean(outputs == predicted))
-    return {"mean_iou": score["mean_iou"], "agreeing": agreeing, "images": len(masks)}
-
-
-def conclude(trained, data, run):
-    """Compares what was trained on the test set and writes all but the history."""
-    masks = np.concatenate([masks for _, masks in data.test])
-    scores, predicted = training.compare(
-        trained, run, lambda student, path: ship(student, path, data, masks)
-    )
-    model, _ = trained[methods.METHOD.value]
-    draw(run, model, data, masks, predicted)
-    result = results.facts(data, student_name(), run) | {
-        "epochs": training.epochs(),
-        "seed": training.SEED.value,
-        "scores": scores,
-        "void": data.void,
-        "binary": _BINARY.value,
-    }
-    if inputs.EXPORT.value:
-        export_saved_model(run.path / "student.keras", run.path / "saved_model")
-        file = run.path / "student.tflite"
-        result["litert"] = check_litert(
-            file, data, masks, predicted[methods.METHOD.value]
-        )
-    write_json(run.path / "result.json", result)
-
-
 def load():
     """Reads the data that the flags name."""
     data = load_masked_data(
@@ -206,9 +111,9 @@ def load():
         mask_values=_MASK_VALUES.value and _integers(_MASK_VALUES, _MASK_VALUES.value),
         image_size=inputs.image_size(),
         train_images=_TRAIN_IMAGES.value,
-        batch_size=training.BATCH_SIZE.value,
-        seed=training.SEED.value,
-        fast=training.FAST.value,
+        batch_size=recipe.BATCH_SIZE.value,
+        seed=recipe.SEED.value,
+        fast=recipe.FAST.value,
         download=inputs.DOWNLOAD.value,
         bad_images=inputs.BAD_IMAGES.value,
         shares={
@@ -235,26 +140,44 @@ def _integers(flag, values, other=""):
     return [int(value) for value in values]
 
 
-def prepare():
-    """Reads the data and claims the run directory, once all flags are known to fit."""
-    keras.config.set_dtype_policy(training.MIXED_PRECISION.value)
-    strategy = training.open_strategy()
-    data = load()
-    model = build(methods.METHOD.value, data, strategy)
-    student = student_name().replace(":", "_")
-    name = f"{data.name}-{student}-{methods.METHOD.value}"
-    module = flags.FLAGS.find_module_defining_flag(_MASK_KEY.name)
-    run = training.open_run(name, module, strategy.extended.should_checkpoint)
-    if run.is_chief and not (training.RESUME.value and run.finished):
-        plan.show(data, model)
-    return data, strategy, run
+def rate(student, data, masks):
+    """Returns a student's score on the test set, and the masks that it predicts."""
+    predicted = mask_results.predict_masks(student, data.test)
+    score = mask_results.score_masks(predicted, masks, data.classes, data.void)
+    return score, predicted
+
+
+def rate_litert(path, data, masks, predicted):
+    """Runs a LiteRT file on the whole test set, beside Keras's masks."""
+    outputs = mask_results.masks_of(predict_tflite(path, data.test), masks.shape[1:3])
+    score = mask_results.score_masks(outputs, masks, data.classes, data.void)
+    agreeing = float(np.mean(outputs == predicted))
+    return {"mean_iou": score["mean_iou"], "agreeing": agreeing, "images": len(masks)}
+
+
+TASK = Task(
+    name="train_segmenter",
+    own_flag=_MASK_KEY.name,
+    default_student="thin_unet",
+    build_student=build_segmenter,
+    outputs=lambda data: 1 if _BINARY.value else data.classes,
+    dense=True,
+    load=load,
+    objective=lambda data: objective(data, _BINARY.value),
+    rate=rate,
+    rate_litert=rate_litert,
+    draw=draw,
+    facts=lambda run, data, scores, masks: {
+        "void": data.void,
+        "binary": _BINARY.value,
+    },
+    report=mask_results.report,
+)
 
 
 def main(argv):
-    if argv[1:]:
-        sys.exit(f"Expected flags only. Received: {' '.join(argv[1:])}")
-    training.set_defaults(epochs=200, batch_size=8, learning_rate=0.05, channels=32)
-    training.carry_out("train_segmenter", prepare, build, conclude, mask_results.report)
+    recipe.set_defaults(epochs=200, batch_size=8, learning_rate=0.05, channels="32")
+    carry_out(TASK, argv)
 
 
 if __name__ == "__main__":

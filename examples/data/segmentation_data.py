@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from examples.data import batches
 from examples.data.augmentation import apply_windows, draw_windows
-from examples.data.data import Data
 from examples.data.mask_labels import number_classes
+from examples.data.prepared import Data
 from examples.data.segmentation_sources import open_mask_source, read_masked_images
 
 _SCALES = (0.75, 1.75)
@@ -66,8 +66,8 @@ def load_masked_data(
             aside of a folder without such splits. Defaults to `None`, 0.1 each.
 
     Returns:
-        `examples.data.data.Data`: labels are int32 `(batch, height, width)`, and `void`
-        tells which of them to ignore.
+        `examples.data.prepared.Data`: labels are int32 `(batch, height, width)`, and
+        `void` tells which of them to ignore.
 
     Raises:
         ValueError: If the data set can't be opened, is too small or too large, or has

@@ -14,9 +14,9 @@ def draw(run, model, data, masks, predicted):
     """Draws all pictures of a run into its directory.
 
     Args:
-        run: `examples.runs.runs.Run` with its history.
+        run: `examples.runs.run.Run` with its history.
         model: The trained `SelfDistillationModel` of the run's own method.
-        data: `examples.data.data.Data`.
+        data: `examples.data.prepared.Data`.
         masks: Integer array of the test set's masks.
         predicted: Dict from method to the masks it predicts, the run's own method
             last.

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from examples.results.results import aligned, closing_lines
+from examples.results.class_results import aligned, closing_lines
 
 
 def predict_masks(student, dataset):

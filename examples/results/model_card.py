@@ -2,7 +2,7 @@
 
 import datetime
 
-from keras_selfkd.files import whole
+from keras_selfkd.files import staging
 
 # Data sets that come with a dependency.
 _DIGITS = (
@@ -30,7 +30,7 @@ def write(path, source, rows, outputs, input_dtype=None, data_license=None):
     if source.result:
         sections[2:2] = [_data(source, data_license), _scores(source)]
         sections.append(_recipe(source))
-    with whole(path) as staged:
+    with staging(path) as staged:
         staged.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 

@@ -4,7 +4,8 @@ import itertools
 
 import numpy as np
 
-from keras_selfkd.plots import plot_attention, plot_history, plot_reliability
+from keras_selfkd.plots import plot_attention, plot_history
+from keras_selfkd.reliability_plot import plot_reliability
 
 _ROWS = 6
 
@@ -13,9 +14,9 @@ def draw(run, model, data, labels, logits):
     """Draws all pictures of a run into its directory.
 
     Args:
-        run: `examples.runs.runs.Run` with its history.
+        run: `examples.runs.run.Run` with its history.
         model: The trained `SelfDistillationModel` of the run's own method.
-        data: `examples.data.data.Data`.
+        data: `examples.data.prepared.Data`.
         labels: Integer array of the test set's labels.
         logits: Dict from method to the test set's logits, the run's own method last.
     """

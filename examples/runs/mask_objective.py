@@ -9,7 +9,7 @@ def objective(data, binary=False):
     """Returns the loss and the metrics, as arguments of `compile`.
 
     Args:
-        data: `examples.data.data.Data` of masks.
+        data: `examples.data.prepared.Data` of masks.
         binary: Whether the student has one logit and the data are
             `with_binary_masks`. Defaults to `False`.
     """

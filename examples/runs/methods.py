@@ -1,46 +1,48 @@
-"""The methods that runners train with, by name, and the flags that set them."""
+"""The methods that runners train with, by name, and the flags that set them.
 
-import functools
-from collections.abc import Callable
-from typing import NamedTuple
+Both come from `keras_selfkd.methods` and the constructors: each argument is a flag.
+"""
+
+import ast
+import inspect
+import re
 
 from absl import flags
 
+import keras_selfkd
 from examples.runs.unused_flags import used_only
-from keras_selfkd import (
-    FRSKD,
-    FRSKD_SLA,
-    NFD,
-    CutMix,
-    EveryKSteps,
-    MixSKD,
-    Mixup,
-    SigmoidRampUp,
-    Supervised,
-    losses,
-)
+from keras_selfkd import CutMix, Late, Mixup, Ramp, Supervised, losses
 from keras_selfkd.export.deployment import load_file
 from keras_selfkd.method import arguments_of
 
-_SOFT_LABEL_WEIGHT = flags.DEFINE_float(
-    "soft_label_weight",
-    None,
-    "Weight of the teacher's labels; by default 2, for masks and mixskd 1, with nfd 0.",
-    lower_bound=0.0,
+METHODS = {
+    "supervised": Supervised,
+    **{
+        name.lower(): getattr(keras_selfkd.methods, name)
+        for name in sorted(keras_selfkd.methods.__all__)
+    },
+}
+# What runners do otherwise than the constructors: half the self-teacher's time.
+_OWN_DEFAULTS = {"width": "1"}
+_MIXINGS = {"none": None, "mixup": Mixup, "cutmix": CutMix}
+
+METHOD = flags.DEFINE_enum("method", "frskd", list(METHODS), "What to train with.")
+BASELINE = flags.DEFINE_bool(
+    "baseline", True, "First train plainly by the same recipe, to compare with."
 )
-_FEATURE_WEIGHT = flags.DEFINE_float(
-    "feature_weight",
+_LATE = flags.DEFINE_float(
+    "late",
     None,
-    "Weight of the feature loss; by default that loss's own, for masks 50 of attention "
-    "transfer, with mixskd 1; fitnet_hint has no default.",
+    "Train plainly, and at that cost, up to this share of the epochs.",
     lower_bound=0.0,
+    upper_bound=0.99,
 )
 _FEATURE_RAMP = flags.DEFINE_enum(
     "feature_ramp",
     "sigmoid",
     ["none", "sigmoid"],
-    "sigmoid: both distillation weights rise from --ramp_start on to the end; never "
-    "those of mixskd.",
+    "sigmoid: where what teaches has to learn first, the weights of distillation rise "
+    "from --ramp_start on to the end.",
 )
 _RAMP_START = flags.DEFINE_float(
     "ramp_start",
@@ -49,72 +51,19 @@ _RAMP_START = flags.DEFINE_float(
     lower_bound=0.0,
     upper_bound=0.99,
 )
-_FEATURE_LOSS = flags.DEFINE_enum(
-    "feature_loss",
-    "attention_transfer",
-    ["attention_transfer", "fitnet_hint", "normalized_mse"],
-    "What feature maps are compared by.",
-)
-_TEMPERATURE = flags.DEFINE_float(
-    "temperature",
-    None,
-    "Softens compared labels; by default 4, for masks 1, with mixskd 3.",
-)
-_WIDTH = flags.DEFINE_integer(
-    "width", 1, "Channels of the self-teacher as a multiple of the student's; paper: 2."
-)
-_DEPTH = flags.DEFINE_integer(
-    "depth", 2, "Separable convolutions after each fusion.", lower_bound=1
-)
-_REPEATS = flags.DEFINE_integer(
-    "repeats", 1, "Stacked pyramids of the self-teacher.", lower_bound=1
-)
-_CHANNELS = flags.DEFINE_integer(
-    "channels", None, "Channels of the self-teacher, the same at each level."
-)
-_TEACHER = flags.DEFINE_string(
-    "teacher", None, "nfd: a trained model's .keras file; by default the self-teacher."
-)
-_TEACHER_TAPS = flags.DEFINE_list(
-    "teacher_taps", None, "Layers of --teacher to learn from, fine to coarse."
-)
 _MIXING = flags.DEFINE_enum(
-    "mixing", "none", ["none", "mixup", "cutmix"], "Mixes images and labels in pairs."
+    "mixing", "none", list(_MIXINGS), "Mixes images and labels in pairs."
 )
 _MIXING_ALPHA = flags.DEFINE_float(
-    "mixing_alpha",
-    None,
-    "Beta(alpha, alpha); by default Mixup 0.2, CutMix 1, mixskd 0.4.",
-)
-_ADVERSARIAL = flags.DEFINE_bool(
-    "adversarial", True, "mixskd: train discriminators, and maps to deceive them."
-)
-_EVERY_K_STEPS = flags.DEFINE_integer(
-    "every_k_steps",
-    1,
-    "Distil in every k-th step alone; those between are plain training.",
-    lower_bound=1,
+    "mixing_alpha", None, "Beta(alpha, alpha); by default the method's or mixing's own."
 )
 
 
-class Defaults(NamedTuple):
-    """What a flag that is not given means, for one kind of student."""
-
-    soft_label_weight: float
-    attention_weight: float
-    temperature: float
-
-
-CLASSES = Defaults(soft_label_weight=2.0, attention_weight=100.0, temperature=4.0)
-MASKS = Defaults(soft_label_weight=1.0, attention_weight=50.0, temperature=1.0)
-
-
-def build_method(name, steps, dense=False):
+def build_method(name, dense=False):
     """Builds a method as the flags describe it.
 
     Args:
         name: A key of `METHODS`.
-        steps: Number of optimizer steps of the whole training.
         dense: Boolean, whether the student predicts masks, which decides what the
             paper's defaults are. Defaults to `False`.
 
@@ -122,137 +71,135 @@ def build_method(name, steps, dense=False):
         A `keras_selfkd.Method`.
 
     Raises:
-        ValueError: If `--teacher` is no model's file.
+        ValueError: for what a constructor refuses, and a flag that cannot be read.
     """
-    method = METHODS[name].build(steps, MASKS if dense else CLASSES)
-    if not METHODS[name].distils or _EVERY_K_STEPS.value == 1:
+    create = METHODS[name].for_pixels if dense else METHODS[name]
+    given = _given(METHODS[name])
+    # What is ramped and mixed depends on what the method takes by default.
+    method = create(**given)
+    changes = {**_ramped(method), **_mixed(method)}
+    method = create(**{**given, **changes}) if changes else method
+    if _LATE.value is None or len(method.loss_weights) == 1:
         return method
-    return EveryKSteps(method, k=_EVERY_K_STEPS.value)
-
-
-def _supervised(steps, defaults):
-    return Supervised(mixing=_mixing())
-
-
-def _frskd(steps, defaults, create=FRSKD):
-    feature_loss = getattr(losses, _FEATURE_LOSS.value)
-    weight = feature_loss.default_weight
-    if feature_loss is losses.attention_transfer:
-        weight = defaults.attention_weight
-    return create(
-        soft_label_weight=_ramped(
-            _given(_SOFT_LABEL_WEIGHT, defaults.soft_label_weight), steps
-        ),
-        feature_weight=_ramped(_given(_FEATURE_WEIGHT, weight), steps),
-        temperature=_given(_TEMPERATURE, defaults.temperature),
-        feature_loss=feature_loss,
-        mixing=_mixing(),
-        **_sizes(),
-    )
-
-
-def _sizes():
-    return {flag.name: flag.value for flag in (_WIDTH, _DEPTH, _REPEATS, _CHANNELS)}
-
-
-def _nfd(steps, defaults):
-    weight = losses.normalized_mse.default_weight
-    return NFD(
-        teacher=load_file(_TEACHER.value, "--teacher") if _TEACHER.value else None,
-        teacher_taps=_TEACHER_TAPS.value,
-        feature_weight=_ramped(_given(_FEATURE_WEIGHT, weight), steps),
-        soft_label_weight=_ramped(_given(_SOFT_LABEL_WEIGHT, 0.0), steps),
-        temperature=_given(_TEMPERATURE, defaults.temperature),
-        mixing=_mixing(),
-        **_sizes(),
-    )
-
-
-def _mixskd(steps, defaults):
-    mixing = None if _MIXING.value == "mixup" else _mixing()
-    return MixSKD(
-        feature_weight=_given(_FEATURE_WEIGHT, 1.0),
-        soft_label_weight=_given(_SOFT_LABEL_WEIGHT, 1.0),
-        temperature=_given(_TEMPERATURE, 3.0),
-        adversarial=_ADVERSARIAL.value,
-        mixing=mixing or Mixup(_given(_MIXING_ALPHA, 0.4)),
-    )
-
-
-def _given(flag, default):
-    return default if flag.value is None else flag.value
-
-
-def _ramped(weight, steps):
-    if not weight or _FEATURE_RAMP.value == "none":
-        return weight
-    return SigmoidRampUp(int(_RAMP_START.value * steps), steps, peak=weight)
-
-
-def _mixing():
-    if _MIXING.value == "none":
-        return None
-    create = {"mixup": Mixup, "cutmix": CutMix}[_MIXING.value]
-    return create(_MIXING_ALPHA.value) if _MIXING_ALPHA.value else create()
-
-
-class Choice(NamedTuple):
-    """A method to train with, whose arguments decide which flags have a use."""
-
-    create: type
-    build: Callable  # Of the number of steps and the `Defaults`.
-    distils: bool = True
-    ramps: bool = True  # Whether --feature_ramp holds for it.
-    mixes: bool = False  # Whether it does so without --mixing, too.
-
-
-METHODS = {
-    "supervised": Choice(Supervised, _supervised, distils=False, ramps=False),
-    "frskd": Choice(FRSKD, _frskd),
-    "frskd_sla": Choice(FRSKD_SLA, functools.partial(_frskd, create=FRSKD_SLA)),
-    "mixskd": Choice(MixSKD, _mixskd, ramps=False, mixes=True),
-    "nfd": Choice(NFD, _nfd),
-}
-
-METHOD = flags.DEFINE_enum("method", "frskd", list(METHODS), "What to train with.")
-BASELINE = flags.DEFINE_bool(
-    "baseline", True, "First train plainly by the same recipe, to compare with."
-)
+    return Late(method, start=_LATE.value)
 
 
 def warmup_epochs():
     """Returns the epochs of warm-up that the run's method asks for."""
-    return METHODS[METHOD.value].create.warmup_epochs
-
-
-def _used_only(flag, condition, also=lambda: True, remedy=""):
-    """Says which methods give a flag a use, and what other flags it needs then."""
-    names = "|".join(name for name in METHODS if condition(METHODS[name]))
-    remedy = f"with --method={names}{remedy}"
-    used_only(flag, lambda: condition(METHODS[METHOD.value]) and also(), remedy)
-
-
-for _flag in flags.FLAGS.get_key_flags_for_module(__name__):
-    if any(_flag.name in arguments_of(choice.create) for choice in METHODS.values()):
-        _used_only(_flag, lambda m, name=_flag.name: name in arguments_of(m.create))
-for _flag in (_WIDTH, _DEPTH, _REPEATS, _CHANNELS):
-    used_only(_flag, lambda: not _TEACHER.value, "without --teacher")
-_used_only(_EVERY_K_STEPS, lambda m: m.distils)
-_used_only(_FEATURE_RAMP, lambda m: m.ramps)
-_used_only(
-    _RAMP_START,
-    lambda m: m.ramps,
-    lambda: _FEATURE_RAMP.value != "none",
-    " --feature_ramp=sigmoid",
-)
-used_only(
-    _MIXING_ALPHA,
-    lambda: _MIXING.value != "none" or METHODS[METHOD.value].mixes,
-    "with --mixing=mixup|cutmix, or where a method mixes by itself",
-)
+    return METHODS[METHOD.value].warmup_epochs
 
 
 def methods_to_train():
     """Returns the names of the methods that a run trains, the baseline first."""
     with_baseline = BASELINE.value and METHOD.value != "supervised"
     return ["supervised", METHOD.value] if with_baseline else [METHOD.value]
+
+
+def _given(kind):
+    """The constructor's arguments whose flags have a value."""
+    names = [name for name in arguments_of(kind) if name in _ARGUMENTS]
+    values = {name: flags.FLAGS[name].value for name in names}
+    return {
+        name: _read(name, value) for name, value in values.items() if value is not None
+    }
+
+
+def _read(name, text):
+    """A flag's text as the argument `name`: a network, a loss, a list, a number, ..."""
+    if name == "teacher":
+        return load_file(text, "--teacher")
+    if name.endswith("taps"):
+        return text.split(",")
+    if name == "feature_loss":
+        return _loss(text)
+    try:
+        return ast.literal_eval(text) if isinstance(text, str) else text
+    except (SyntaxError, ValueError):
+        return text  # The constructor says what it expects.
+
+
+def _loss(name):
+    known = [one for one in losses.__all__ if hasattr(losses, one)]
+    known = [one for one in known if hasattr(getattr(losses, one), "default_weight")]
+    if name not in known:
+        raise ValueError(
+            f"Expected --feature_loss to be one of {', '.join(known)}. "
+            f"Received: --feature_loss={name}"
+        )
+    return getattr(losses, name)
+
+
+def _ramped(method):
+    if _FEATURE_RAMP.value == "none":
+        return {}
+    weights = {
+        f"{term}_weight": method.loss_weights.get(term) for term in method.ramped
+    }
+    start = _RAMP_START.value
+    return {n: Ramp(weight, start=start) for n, weight in weights.items() if weight}
+
+
+def _mixed(method):
+    own, alpha = method.mixing, _MIXING_ALPHA.value
+    create = _MIXINGS[_MIXING.value] or (type(own) if own else None)
+    if create is None:
+        if alpha is None:
+            return {}
+        raise ValueError(
+            "Expected --mixing_alpha only with --mixing=mixup|cutmix, or with a method "
+            f"that mixes by itself. Received: --mixing_alpha={alpha}"
+        )
+    if alpha is None and isinstance(own, create):
+        return {}
+    return {"mixing": create() if alpha is None else create(alpha)}
+
+
+def _define(name):
+    """Defines the flag of a constructor's argument; returns its holder."""
+    takers = [kind for kind in METHODS.values() if name in arguments_of(kind)]
+    default = inspect.signature(takers[0].__init__).parameters.get(name)
+    text = _help(name, takers)
+    if default is not None and isinstance(default.default, bool):
+        return flags.DEFINE_bool(name, None, text)
+    return flags.DEFINE_string(name, _OWN_DEFAULTS.get(name), text)
+
+
+def _help(name, takers):
+    """What the first constructor's docstring says of an argument."""
+    for kind in takers:
+        found = re.search(
+            rf"^    +{name}: (.*?)(?=^    +\w+: |^ *\*\*|^$)",
+            kind.__doc__ or "",
+            re.MULTILINE | re.DOTALL,
+        )
+        if found:
+            return " ".join(found.group(1).split())
+    return f"An argument of {takers[0].__name__}."
+
+
+_ARGUMENTS = {
+    name: _define(name)
+    for name in dict.fromkeys(
+        n for kind in METHODS.values() for n in arguments_of(kind)
+    )
+    if name not in ("mixing", "method")
+}
+
+
+def _used_only(flag, condition, also=lambda: True, remedy=""):
+    """Says which methods give a flag a use, and what other flags it needs then."""
+    names = "|".join(name for name, kind in METHODS.items() if condition(kind))
+    remedy = f"with --method={names}{remedy}"
+    used_only(flag, lambda: condition(METHODS[METHOD.value]) and also(), remedy)
+
+
+for _name, _flag in _ARGUMENTS.items():
+    _used_only(_flag, lambda kind, name=_name: name in arguments_of(kind))
+_used_only(_LATE, lambda kind: kind is not Supervised)
+_used_only(_FEATURE_RAMP, lambda kind: kind.ramped)
+_used_only(
+    _RAMP_START,
+    lambda kind: kind.ramped,
+    lambda: _FEATURE_RAMP.value != "none",
+    " --feature_ramp=sigmoid",
+)

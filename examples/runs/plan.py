@@ -1,6 +1,6 @@
 """What a run is about to do, said before it starts, whatever was left to defaults."""
 
-from examples.runs import methods, training
+from examples.runs import methods, recipe
 from keras_selfkd.batch_norm import largest_momentum
 from keras_selfkd.distributed.layers import batch_norms
 
@@ -11,7 +11,7 @@ def show(data, model):
     """Prints what a training will see and how it will train, a line for each thing.
 
     Args:
-        data: `examples.data.data.Data`.
+        data: `examples.data.prepared.Data`.
         model: `SelfDistillationModel` that is about to be trained.
     """
     lines = [*_of_data(data), *_of_recipe(data), *_of_averages(model.student, data)]
@@ -35,14 +35,14 @@ def _of_data(data):
 
 
 def _of_recipe(data):
-    rate, weight_decay = training.rates()
-    warmup = training.warmup_epochs()
+    rate, weight_decay = recipe.rates()
+    warmup = recipe.warmup_epochs()
     yield (
-        f"{training.epochs()} epochs of {data.steps_per_epoch} steps, "
-        f"{training.OPTIMIZER.value}, learning rate {rate:g} ({training.SCHEDULE.value}"
+        f"{recipe.epochs()} epochs of {data.steps_per_epoch} steps, "
+        f"{recipe.OPTIMIZER.value}, learning rate {rate:g} ({recipe.SCHEDULE.value}"
         f" schedule), weight decay {weight_decay:g}."
     )
-    if warmup and training.WARMUP_EPOCHS.value is None:
+    if warmup and recipe.WARMUP_EPOCHS.value is None:
         yield (
             f"The learning rate rises for {warmup} epochs, as {methods.METHOD.value} "
             "asks for; the baseline's, too (--warmup_epochs)."
@@ -50,7 +50,7 @@ def _of_recipe(data):
 
 
 def _of_averages(student, data):
-    momentum = largest_momentum(training.epochs() * data.steps_per_epoch)
+    momentum = largest_momentum(recipe.epochs() * data.steps_per_epoch)
     layers = batch_norms(student)
     limited = [layer for layer in layers if layer.momentum == momentum]
     if limited:

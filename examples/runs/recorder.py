@@ -11,7 +11,7 @@ class Recorder(keras.callbacks.Callback):
     """Records each epoch in a run, and ends the program when the loss diverges.
 
     Args:
-        run: `examples.runs.runs.Run`.
+        run: `examples.runs.run.Run`.
         method: Name of the method.
         lines: Whether to print a line an epoch. Defaults to `False`.
 

@@ -2,8 +2,7 @@
 
 Each function takes `(input_shape, classes)` and outputs logits `(batch, height, width,
 classes)`, of the images' size or smaller: training and evaluation resize them
-bilinearly to the labels. Layers are named as in `examples.students.convnets`; weights start as
-there.
+bilinearly to the labels. Layers are named as in `convnets`; weights start as there.
 """
 
 import keras

@@ -11,7 +11,7 @@ from absl import flags
 
 from examples import train_classifier, train_segmenter
 from examples.data.image_files import find_images
-from examples.results import mask_results, results
+from examples.results import class_results, mask_results
 from keras_selfkd.export.deployment import find_student, load_file, single_input
 from keras_selfkd.export.saved_model import file_reader
 from keras_selfkd.export.student import CALIBRATION_IMAGES
@@ -58,7 +58,7 @@ class Trained(NamedTuple):
         if self.void is None:
             if outputs.dtype.kind in "iu":
                 return float(np.mean(outputs == truth))
-            return results.accuracy(outputs, truth)
+            return class_results.accuracy(outputs, truth)
         if outputs.ndim == 4:
             outputs = mask_results.masks_of(outputs, truth.shape[1:3])
         classes = len(self.labels)
@@ -115,7 +115,7 @@ def from_data(student, data, test_images):
 
     Args:
         student: Keras model that takes the data's normalised images.
-        data: `examples.data.data.Data`.
+        data: `examples.data.prepared.Data`.
         test_images: Number of test images to keep.
 
     Returns:

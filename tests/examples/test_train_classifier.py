@@ -10,7 +10,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from examples import train_classifier
-from examples.data.data import load_data
+from examples.data.prepared import load_data
 from tests.examples.runner import COMMAND, ROOT, history, run_main, trial
 
 

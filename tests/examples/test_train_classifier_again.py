@@ -6,7 +6,7 @@ import signal
 import numpy as np
 import pytest
 
-from examples.runs.runs import Run
+from examples.runs.run import Run
 from tests.examples.runner import assert_same_run, run_main
 from tests.processes import kills, workers
 

@@ -10,8 +10,9 @@ from PIL import Image
 
 from examples import train_segmenter
 from examples.data.segmentation_data import load_masked_data
+from examples.runs.task import build
 from examples.runs.unused_flags import refuse_unused
-from examples.students.students import segmenter_builders
+from examples.students.by_name import segmenter_builders
 from keras_selfkd.distributed.layers import batch_norms
 from keras_selfkd.distributed.strategies import strategy_by_name
 from tests.examples.runner import history, trial
@@ -255,8 +256,8 @@ def test_error_no_teacher(tmp_path):
 def test_averages_span_a_tenth_of_the_steps():
     with flagsaver.flagsaver():
         flags.FLAGS(["prog", "--method=supervised", "--epochs=5", "--batch_size=8"])
-        data = train_segmenter.load()
+        data = train_segmenter.TASK.load()
         strategy = strategy_by_name("none")
-        student = train_segmenter.build("supervised", data, strategy).student
+        student = build(train_segmenter.TASK, "supervised", data, strategy).student
     momenta = {layer.momentum for layer in batch_norms(student)}
     assert momenta == {1 - 10 / (5 * 8)}

@@ -3,7 +3,9 @@ from absl import flags
 from absl.testing import flagsaver
 
 from examples.runs import methods
-from keras_selfkd import EveryKSteps, SigmoidRampUp, Supervised, losses
+from keras_selfkd import Late, Ramp, Supervised, losses
+from keras_selfkd.method import arguments_of
+from tests import toys
 
 
 def with_flags(function, *arguments):
@@ -12,27 +14,52 @@ def with_flags(function, *arguments):
         return function()
 
 
-def built(name, *arguments):
-    return with_flags(lambda: methods.build_method(name, 100), *arguments)
+def built(name, *arguments, dense=False):
+    return with_flags(lambda: methods.build_method(name, dense), *arguments)
 
 
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """A flag that names a trained network, which some methods cannot do without."""
+    path = tmp_path_factory.mktemp("teacher") / "teacher.keras"
+    toys.classifier().save(path)
+    return f"--teacher={path}"
+
+
+@pytest.mark.parametrize("dense", [False, True])
 @pytest.mark.parametrize("name", list(methods.METHODS))
-def test_every_name_builds_its_method(name):
-    assert type(built(name)).__name__.lower() == name
+def test_every_name_builds_its_method(name, dense, teacher):
+    assert type(built(name, teacher, dense=dense)).__name__.lower() == name
 
 
-def test_every_k_steps_wraps_all_but_plain_training():
-    method = built("frskd", "--every_k_steps=3", "--channels=8")
-    assert (type(method), method.k, method.method.channels) == (EveryKSteps, 3, 8)
-    assert isinstance(built("supervised", "--every_k_steps=3"), Supervised)
+def test_every_argument_of_a_constructor_is_a_flag():
+    for kind in methods.METHODS.values():
+        assert set(arguments_of(kind)) <= set(flags.FLAGS)
+
+
+def test_late_wraps_all_but_plain_training():
+    method = built("frskd", "--late=0.5", "--channels=8")
+    assert (type(method), method.start, method.method.channels) == (Late, 0.5, 8)
+    assert isinstance(built("supervised", "--late=0.5"), Supervised)
+
+
+def test_masks_have_the_papers_weights_unless_told():
+    def weights(*arguments):
+        method = built("frskd", "--feature_ramp=none", *arguments, dense=True)
+        return method.soft_label_weight, method.feature_weight, method.temperature
+
+    assert weights() == (1, 50, 1)
+    assert weights("--soft_label_weight=3", "--feature_weight=7") == (3, 7, 1)
+    own = losses.normalized_mse.default_weight
+    assert weights("--feature_loss=normalized_mse") == (1, own, 1)
 
 
 def test_both_distillation_weights_ramp_over_the_whole_training():
     weights = built("frskd", "--feature_ramp=sigmoid").loss_weights
     for term, peak in {"soft_label": 2.0, "feature": 100.0}.items():
         ramp = weights[term]
-        assert isinstance(ramp, SigmoidRampUp)
-        assert (ramp.start, ramp.end, ramp.peak) == (0, 100, peak)
+        assert isinstance(ramp, Ramp)
+        assert (ramp.start, ramp.end, ramp.peak) == (0, 1, peak)
     assert weights["task"] == weights["teacher_task"] == 1.0
 
 
@@ -80,6 +107,30 @@ def test_fitnet_hint_needs_a_weight():
     assert built("frskd", *arguments, "--feature_weight=0.5").feature_weight == 0.5
 
 
+def test_a_teacher_is_read_from_a_file(teacher):
+    arguments = [teacher, "--teacher_taps=out1,out2", "--soft_label_weight=0"]
+    method = built("taught", *arguments)
+    assert method.teacher_taps == ["out1", "out2"]
+    assert method.teacher.count_params() == toys.classifier().count_params()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--width=wide"], "Expected width to be an integer.*'wide'"),
+        (
+            ["--temperature=-1"],
+            "Expected temperature to be .* Received: temperature=-1",
+        ),
+        (["--feature_loss=l3"], "Expected --feature_loss to be one of attention_"),
+        (["--mixing_alpha=0.3"], "Expected --mixing_alpha only with"),
+    ],
+)
+def test_error_values(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        built("frskd", *arguments)
+
+
 def test_error_mixskd_with_cutmix():
     with pytest.raises(ValueError, match="blends maps"):
         built("mixskd", "--mixing=cutmix")
@@ -87,7 +138,7 @@ def test_error_mixskd_with_cutmix():
 
 def test_error_teacher_that_is_not_there(tmp_path):
     with pytest.raises(ValueError, match=r"Expected --teacher to be .*no\.keras"):
-        built("nfd", f"--teacher={tmp_path / 'no.keras'}")
+        built("taught", f"--teacher={tmp_path / 'no.keras'}")
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def build_segmenter(name, input_shape, classes):
     >>> build_segmenter("thin_unet", (64, 64, 1), classes=11).output.shape
     (None, 32, 32, 11)
     """
-    kinds = "network of examples/students/segmenters.py or a DeepLab of keras-hub or keras-cv"
+    kinds = "network of examples/students or a DeepLab of keras-hub or keras-cv"
     return _named(name, segmenter_builders(), kinds)(input_shape, classes)
 
 
@@ -107,8 +107,8 @@ def build_student(name, input_shape, classes):
     (None, 10)
     """
     kinds = (
-        "network of examples/students/convnets.py, a model of keras.applications or a keras-hub "
-        "or keras-cv backbone"
+        "network of examples/students, a model of keras.applications or a "
+        "keras-hub or keras-cv backbone"
     )
     return _named(name, student_builders(), kinds)(input_shape, classes)
 

@@ -1,7 +1,7 @@
 import pytest
 
 from examples.runs.recorder import Recorder
-from examples.runs.runs import Run
+from examples.runs.run import Run
 
 
 def recorded(run, lines, logs):

@@ -4,7 +4,7 @@ import csv
 import pathlib
 import shutil
 
-from keras_selfkd.files import whole
+from keras_selfkd.files import staging
 
 # A run stays the same run wherever its data lies and however much it prints.
 _FREE_FLAGS = ("--data_dir", "--download", "--nodownload", "--verbose")
@@ -76,7 +76,7 @@ class Run:
                 )
             shutil.rmtree(self.path)
         self.history = []
-        with whole(config) as staged:
+        with staging(config) as staged:
             comment = [f"# {self.note}"] if self.note else []
             staged.write_text("\n".join([*comment, *flags, ""]))
 
@@ -104,7 +104,7 @@ class Run:
         note = {"note": self.note} if self.note else {}
         self.history = [*earlier, {**note, "method": method, "epoch": epoch, **logs}]
         if self.is_chief:
-            with whole(self.path / "history.csv") as staged:
+            with staging(self.path / "history.csv") as staged:
                 _write_csv(staged, self.history)
 
     def discard_checkpoints(self):

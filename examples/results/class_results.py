@@ -8,6 +8,7 @@ import platform
 import keras
 import numpy as np
 import tensorflow as tf
+from tabulate import tabulate
 
 import keras_selfkd
 from keras_selfkd.metrics import ExpectedCalibrationError, confidence_interval
@@ -99,11 +100,8 @@ def table(scores):
 
 def aligned(rows):
     """Returns lines of right-aligned columns, from rows of strings."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    )
+    # Cells are texts already: numbers stay as they are written.
+    return tabulate(rows, tablefmt="plain", stralign="right", disable_numparse=True)
 
 
 def _cells(method, score):
@@ -181,9 +179,9 @@ def facts(data, student, run):
     """Returns what every result says about a run, as a dict.
 
     Args:
-        data: `examples.data.data.Data`.
+        data: `examples.data.prepared.Data`.
         student: Name of the student.
-        run: `examples.runs.runs.Run`.
+        run: `examples.runs.run.Run`.
     """
     return {
         "note": run.note,

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from examples.students.by_name import build_segmenter, segmenter_builders
 from examples.students.segmenters import (
     EFFICIENTNET_BIFPN_TAPS,
     efficientnet_bifpn,
@@ -10,7 +11,6 @@ from examples.students.segmenters import (
     thin_unet,
     unet,
 )
-from examples.students.students import build_segmenter, segmenter_builders
 from keras_selfkd import FRSKD, SelfDistillationModel
 from keras_selfkd.taps import Tapped
 

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from examples.data import data as data_module
-from examples.data.data import load_data
-from examples.students.students import build_student
+from examples.data import prepared as data_module
+from examples.data.prepared import load_data
+from examples.students.by_name import build_student
 
 
 def all_of(dataset):

@@ -8,8 +8,8 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from examples.runs import methods, training
-from examples.runs.runs import Run
+from examples.runs import methods, recipe, training
+from examples.runs.run import Run
 from tests.examples.runner import COMMAND, ROOT, as_a_user
 
 
@@ -45,16 +45,16 @@ def fitted(run, data):
 
 def test_a_trial_is_short_whatever_the_recipe(parse):
     parse("--epochs=200", "--warmup_epochs=5", "--fast")
-    assert training.epochs() == 2
-    rate = training.optimizer(steps_per_epoch=10)._learning_rate
+    assert recipe.epochs() == 2
+    rate = recipe.optimizer(steps_per_epoch=10)._learning_rate
     assert rate.warmup_steps == 10
 
 
 def test_optimizer_is_the_recipe(parse):
     parse("--learning_rate=0.2", "--momentum=0.8", "--nesterov", "--weight_decay=1e-3")
-    optimizer = training.optimizer(steps_per_epoch=5)
+    optimizer = recipe.optimizer(steps_per_epoch=5)
     assert (optimizer.momentum, optimizer.nesterov, optimizer.l2) == (0.8, True, 1e-3)
-    steps = training.epochs() * 5
+    steps = recipe.epochs() * 5
     rates = [float(optimizer._learning_rate(step)) for step in (0, steps / 2, steps)]
     assert rates == pytest.approx([0.2, 0.1, 0.0], abs=1e-6)
 
@@ -63,44 +63,44 @@ def test_optimizer_is_the_recipe(parse):
 def test_warm_up_is_what_the_method_asks_for(parse, name):
     parse(f"--method={name}", "--epochs=40")
     asked = 5 if name == "mixskd" else 0
-    assert training.warmup_epochs() == asked
+    assert recipe.warmup_epochs() == asked
     # The baseline of the run shares the optimizer, so it warms up, too.
-    rate = training.optimizer(steps_per_epoch=10)._learning_rate
+    rate = recipe.optimizer(steps_per_epoch=10)._learning_rate
     assert getattr(rate, "warmup_steps", 0) == 10 * asked
     parse(f"--method={name}", "--epochs=3")
-    assert training.warmup_epochs() == min(asked, 1)
+    assert recipe.warmup_epochs() == min(asked, 1)
     parse(f"--method={name}", "--warmup_epochs=2")
-    assert training.warmup_epochs() == 2
+    assert recipe.warmup_epochs() == 2
 
 
 def test_each_optimizer_has_rates_of_its_own(parse):
     parse("--optimizer=adamw", "--clipvalue=2")
-    training.set_defaults(learning_rate=0.05)  # SGD's, of a runner.
-    optimizer = training.optimizer(steps_per_epoch=5)
+    recipe.set_defaults(learning_rate=0.05)  # SGD's, of a runner.
+    optimizer = recipe.optimizer(steps_per_epoch=5)
     assert type(optimizer) is keras.optimizers.AdamW
     assert float(optimizer._learning_rate(0)) == pytest.approx(1e-3)
     assert (optimizer.weight_decay, optimizer.clipvalue) == (0.05, 2)
     parse("--learning_rate=0.003", "--weight_decay=0")
-    assert training.rates() == (0.003, 0.0)
+    assert recipe.rates() == (0.003, 0.0)
 
 
 def test_sgd_has_the_rates_of_the_papers_or_of_the_runner(parse):
     parse()
-    assert training.rates() == (0.1, 5e-4)
-    training.set_defaults(learning_rate=0.05)
-    assert training.rates() == (0.05, 5e-4)
+    assert recipe.rates() == (0.1, 5e-4)
+    recipe.set_defaults(learning_rate=0.05)
+    assert recipe.rates() == (0.05, 5e-4)
 
 
 @pytest.mark.parametrize("flag", ["--momentum=0.9", "--nesterov"])
 def test_error_momentum_of_adamw(parse, flag):
     parse("--optimizer=adamw", flag)
     with pytest.raises(ValueError, match=r"--optimizer=sgd alone.*--optimizer=adamw"):
-        training.optimizer(steps_per_epoch=5)
+        recipe.optimizer(steps_per_epoch=5)
 
 
 def test_recipe_is_all_flags_but_where_the_run_is(parse):
     parse("--run_dir=elsewhere", "--resume", "--overwrite", "--epochs=7", "--nesterov")
-    lines = training.recipe(training.__name__)
+    lines = recipe.flags_of(recipe.__name__)
     assert "--epochs=7" in lines
     assert "--nesterov" in lines
     assert not [line for line in lines if line.startswith(("--run", "--res", "--ov"))]
@@ -108,10 +108,10 @@ def test_recipe_is_all_flags_but_where_the_run_is(parse):
 
 def test_recipe_parses_to_itself(parse):
     parse("--seed=3", "--weight_decay=0.1", "--schedule=step", "--fast")
-    lines = training.recipe(training.__name__)
+    lines = recipe.flags_of(recipe.__name__)
     parse("--seed=4")
     parse(*lines)
-    assert training.recipe(training.__name__) == lines
+    assert recipe.flags_of(recipe.__name__) == lines
 
 
 @pytest.mark.parametrize(
@@ -178,14 +178,14 @@ def test_error_what_the_end_needs_is_not_installed(
 def test_runs_lie_under_runs(parse, tmp_path, monkeypatch, arguments, path, note):
     monkeypatch.chdir(tmp_path)
     parse(*arguments)
-    run = training.open_run("name", training.__name__)
+    run = training.open_run("name", recipe.__name__)
     assert (str(run.path), run.note) == (path, note)
     assert (tmp_path / path / "flags.cfg").exists()
 
 
 def test_a_worker_claims_nothing(parse, tmp_path):
     parse(f"--run_dir={tmp_path / 'run'}")
-    run = training.open_run("name", training.__name__, is_chief=False)
+    run = training.open_run("name", recipe.__name__, is_chief=False)
     run.record("frskd", 1, {"loss": 0.0})
     assert not run.path.exists()
 

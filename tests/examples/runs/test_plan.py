@@ -4,15 +4,16 @@ from absl.testing import flagsaver
 
 from examples import train_classifier
 from examples.runs import methods, plan
+from examples.runs.task import build
 from keras_selfkd.distributed.strategies import strategy_by_name
 
 
 def printed(capsys, *arguments):
     with flagsaver.flagsaver():
         flags.FLAGS(["prog", *arguments])
-        data = train_classifier.load()
+        data = train_classifier.TASK.load()
         strategy = strategy_by_name("none")
-        model = train_classifier.build(methods.METHOD.value, data, strategy)
+        model = build(train_classifier.TASK, methods.METHOD.value, data, strategy)
         plan.show(data, model)
     return model.student, capsys.readouterr().out
 

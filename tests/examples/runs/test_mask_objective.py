@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from examples.data.data import Data
+from examples.data.prepared import Data
 from examples.runs.mask_objective import objective
 
 FIELDS = dict.fromkeys(Data._fields)

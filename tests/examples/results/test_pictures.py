@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from examples.results import pictures
-from examples.runs.runs import Run
+from examples.runs.run import Run
 
 
 @pytest.fixture

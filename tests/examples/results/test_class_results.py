@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from examples.results import results
+from examples.results import class_results
 from keras_selfkd.files import write_json
 
 LOGITS = np.log(np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]]))
@@ -16,7 +16,7 @@ def test_a_result_says_the_versions_that_it_was_made_with():
     data = types.SimpleNamespace(
         name="a", examples={}, label_names=[], mean=np.zeros(1), std=np.ones(1)
     )
-    facts = results.facts(data, "student", types.SimpleNamespace(note=""))
+    facts = class_results.facts(data, "student", types.SimpleNamespace(note=""))
     versions = json.loads(json.dumps(facts))["versions"]
     assert versions["python"] == platform.python_version()
     assert versions["keras"] == keras.__version__
@@ -37,7 +37,7 @@ def scores(**others):
 
 
 def test_score_of_four_images_by_hand():
-    score = results.score(LOGITS, np.array([0, 1, 1, 0]))
+    score = class_results.score(LOGITS, np.array([0, 1, 1, 0]))
     assert score["accuracy"] == 0.75
     assert score["images"] == 4
     # Wilson: (p + z2/2n -+ z sqrt(p(1-p)/n + z2/4n2)) / (1 + z2/n), z = 1.95996.
@@ -49,7 +49,7 @@ def test_score_of_four_images_by_hand():
 
 
 def test_table_has_a_row_for_each_method():
-    header, plain, frskd = results.table(scores(accuracy=0.625)).splitlines()
+    header, plain, frskd = class_results.table(scores(accuracy=0.625)).splitlines()
     assert " ".join(header.split()) == (
         "test accuracy 95 % interval ECE parameters LiteRT file training"
     )
@@ -63,7 +63,7 @@ def test_table_has_a_row_for_each_method():
 def test_table_of_a_run_without_export_says_so():
     plain = scores()["supervised"]
     del plain["bytes"]
-    assert " none " in results.table({"supervised": plain})
+    assert " none " in class_results.table({"supervised": plain})
 
 
 @pytest.mark.parametrize(
@@ -76,14 +76,14 @@ def test_table_of_a_run_without_export_says_so():
     ],
 )
 def test_verdict_says_whether_the_test_set_can_tell(accuracy, expected):
-    assert results.verdict(scores(accuracy=accuracy)).startswith(expected)
+    assert class_results.verdict(scores(accuracy=accuracy)).startswith(expected)
 
 
 @pytest.mark.parametrize("what", ["parameters", "bytes"])
 def test_students_of_different_size_are_refused(what):
-    results.check_same_size(scores())
+    class_results.check_same_size(scores())
     with pytest.raises(RuntimeError, match=f"same size. Received: {what}="):
-        results.check_same_size(scores(**{what: 1}))
+        class_results.check_same_size(scores(**{what: 1}))
 
 
 def test_report_reads_what_was_written(tmp_path):
@@ -93,10 +93,10 @@ def test_report_reads_what_was_written(tmp_path):
         "litert": {"accuracy": 0.5, "agreeing": 1297, "images": 1300},
     }
     write_json(tmp_path / "result.json", result)
-    report = results.report(tmp_path)
+    report = class_results.report(tmp_path)
     assert "\nFAST: this shows that it runs, not how well.\n" in report
-    assert results.table(scores()) in report
-    assert results.verdict(scores()) in report
+    assert class_results.table(scores()) in report
+    assert class_results.verdict(scores()) in report
     assert "50.00 % test accuracy; 1,297 of 1,300 predictions agree" in report
     assert report.endswith(f"{tmp_path}/: result.json")
 
@@ -104,7 +104,7 @@ def test_report_reads_what_was_written(tmp_path):
 def test_report_of_one_method_compares_nothing(tmp_path):
     result = {"note": "", "scores": {"supervised": scores()["supervised"]}}
     write_json(tmp_path / "result.json", result)
-    assert "points" not in results.report(tmp_path)
+    assert "points" not in class_results.report(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,8 @@ def test_report_of_one_method_compares_nothing(tmp_path):
 def test_at_chance_although_it_learned(accuracy, trained, said):
     labels = np.arange(24) % 4
     logits = np.eye(4)[(labels + (np.arange(24) >= round(24 * accuracy))) % 4]
-    found = {"frskd": results.score(logits, labels)}
-    lines = results.at_chance(found, {"frskd": trained}, labels)
+    found = {"frskd": class_results.score(logits, labels)}
+    lines = class_results.at_chance(found, {"frskd": trained}, labels)
     assert len(lines) == said
     if said:
         assert "frskd learned its training images (accuracy 67.0 %)" in lines[0]
@@ -125,12 +125,12 @@ def test_at_chance_although_it_learned(accuracy, trained, said):
 
 def test_chance_is_the_commonest_class():
     labels = np.repeat([0, 1], [90, 10])
-    found = {"frskd": results.score(np.eye(2)[labels * 0], labels)}
-    assert results.at_chance(found, {"frskd": 0.99}, labels)
-    assert not results.at_chance(found, {"frskd": 0.91}, labels)
+    found = {"frskd": class_results.score(np.eye(2)[labels * 0], labels)}
+    assert class_results.at_chance(found, {"frskd": 0.99}, labels)
+    assert not class_results.at_chance(found, {"frskd": 0.91}, labels)
 
 
 def test_report_says_that_a_student_is_at_chance(tmp_path):
     result = {"note": "", "scores": scores(), "at_chance": ["frskd learned, but"]}
     write_json(tmp_path / "result.json", result)
-    assert "\nfrskd learned, but\n" in results.report(tmp_path)
+    assert "\nfrskd learned, but\n" in class_results.report(tmp_path)

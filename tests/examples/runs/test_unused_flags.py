@@ -3,7 +3,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from examples.data import inputs  # noqa: F401 (it defines flags)
-from examples.runs import methods, training  # noqa: F401 (they define flags)
+from examples.runs import methods, recipe  # noqa: F401 (they define flags)
 from examples.runs.unused_flags import refuse_unused
 
 
@@ -24,13 +24,12 @@ def refuse(*arguments):
         (["--method=mixskd", "--feature_loss=normalized_mse"], "--feature_loss"),
         (["--method=mixskd", "--ramp_start=0.5"], "--ramp_start"),
         (["--method=supervised", "--temperature=2"], "--temperature"),
-        (["--method=supervised", "--every_k_steps=2"], "--every_k_steps"),
+        (["--method=supervised", "--late=0.5"], "--late"),
         (["--method=nfd", "--feature_loss=normalized_mse"], "--feature_loss"),
         (["--method=nfd", "--noadversarial"], r"--noadversarial \(only .*=mixskd\)"),
-        (["--method=nfd", "--teacher=x", "--depth=3"], "only without --teacher"),
-        (["--teacher=x.keras"], r"--teacher=x.keras \(only with --method=nfd\)"),
+        (["--method=taught", "--teacher=x", "--depth=3"], "--depth=3"),
+        (["--teacher=x.keras"], r"--teacher=x.keras \(only with --method=taught\)"),
         (["--teacher_taps=a,b"], "--teacher_taps=a,b"),
-        (["--mixing_alpha=0.2"], r"only with --mixing=mixup\|cutmix"),
         (["--feature_ramp=none", "--ramp_start=0.5"], "--feature_ramp=sigmoid"),
         (["--drops=0.5"], r"--drops=0.5 \(only with --schedule=step\)"),
         (
@@ -58,13 +57,13 @@ def test_all_are_named_at_once():
         [],
         ["--method=frskd_sla", "--channels=64", "--ramp_start=0.5"],
         ["--method=mixskd", "--mixing_alpha=0.2", "--noadversarial"],
-        ["--method=nfd", "--teacher=x", "--teacher_taps=a", "--temperature=2"],
+        ["--method=taught", "--teacher=x", "--teacher_taps=a", "--temperature=2"],
         ["--method=supervised", "--mixing=cutmix", "--mixing_alpha=0.5"],
         ["--schedule=step", "--drops=0.5"],
         ["--dataset=folder", "--data_dir=x", "--bad_images=skip", "--test_share=0.2"],
         ["--dataset=cifar10", "--data_dir=x", "--nodownload"],
         # As the flags of an earlier run, which are all in its flags.cfg.
-        ["--method=mixskd", "--depth=2", "--drops=0.5,0.75", "--ramp_start=0.0"],
+        ["--method=mixskd", "--width=1", "--drops=0.5,0.75", "--ramp_start=0.0"],
     ],
 )
 def test_flags_with_a_use_pass(arguments):

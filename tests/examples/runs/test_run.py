@@ -1,6 +1,6 @@
 import pytest
 
-from examples.runs.runs import Run
+from examples.runs.run import Run
 
 FLAGS = ["--epochs=3", "--seed=0"]
 
