@@ -12,13 +12,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_selfkd.files import whole
+from keras_selfkd.files import staging
 from keras_selfkd.plots import COLORS
 
 
 def write_text(path, text):
     """Writes a text file, whole or not at all."""
-    with whole(path) as staged:
+    with staging(path) as staged:
         staged.write_text(text, encoding="utf-8")
 
 
@@ -29,6 +29,22 @@ def write_between_markers(path, name, text):
     before, rest = path.read_text(encoding="utf-8").split(begin)
     after = rest.split(end)[1]
     write_text(path, f"{before}{begin}{text}{end}{after}")
+
+
+def write_record(path, title, text):
+    """Writes what a benchmark printed into a file, beside what people wrote there.
+
+    Args:
+        path: Path of the Markdown file; what stands outside of its markers is left.
+        title: Its first line, where there is no such file yet.
+        text: String that ends in a line break.
+    """
+    path, name = pathlib.Path(path), "measured"
+    if not path.exists():
+        markers = f"<!-- {name}: begin -->\n<!-- {name}: end -->\n"
+        write_text(path, f"# {title}\n\n{markers}")
+    write_between_markers(path, name, text)
+    print(text, flush=True)
 
 
 def command():
@@ -86,5 +102,5 @@ def draw_curves(curves, epochs, path, title, ylabel):
     figure.legend(frameon=False, loc="outside right center")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    with whole(path) as staged:
+    with staging(path) as staged:
         figure.savefig(staged, format="png", dpi=150)

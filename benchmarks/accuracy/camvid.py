@@ -17,20 +17,20 @@ interrupted benchmark goes on where it was; runs of other sizes that lie there a
 listed at the end of the table.
 """
 
-import json
+import functools
 import pathlib
 import time
 
 import keras
 from absl import app, flags
 
-from benchmarks import reports
+from benchmarks import kept_runs
 from benchmarks.accuracy import camvid_report
 from examples.data.segmentation_data import load_masked_data
 from examples.results.mask_results import predict_masks, score_masks
 from examples.runs.optimizers import learning_rate_schedule
 from examples.students.segmenters import thin_unet, unet
-from keras_selfkd import FRSKD, NFD, SelfDistillationModel, SigmoidRampUp, Supervised
+from keras_selfkd import FRSKD, NFD, Ramp, SelfDistillationModel, Supervised, Taught
 from keras_selfkd.optimizers import SGDWithL2
 
 FLAGS = flags.FLAGS
@@ -56,14 +56,14 @@ TAPS = ["up2_2_out", "up3_2_out", "down4_2_out"]
 LAST_MAP = ["up1_2_out"]
 
 
-def ramped(steps, feature, start=0.0):
-    return SigmoidRampUp(int(start * steps), steps, feature) if feature else 0.0
+def ramped(feature, start=0.0):
+    return Ramp(feature, start=start) if feature else 0.0
 
 
-def frskd(steps, soft, feature, start=0.0):
+def frskd(soft, feature, start=0.0):
     return FRSKD(
-        soft_label_weight=ramped(steps, soft, start),
-        feature_weight=ramped(steps, feature, start),
+        soft_label_weight=ramped(soft, start),
+        feature_weight=ramped(feature, start),
         temperature=1.0,
         channels=32,
     )
@@ -110,23 +110,24 @@ def large_unet(input_shape, classes):
     return unet(input_shape, classes, (24, 48, 96, 192), stride=2, name="large_unet")
 
 
-def method_of(leg, steps, options):
+def method_of(leg, options):
     """The method of a leg, and the student's taps."""
     if leg in ("plain", "teacher"):
         return Supervised(), None
     if leg.startswith("FRSKD"):
-        return frskd(steps, **options), TAPS
-    weight = ramped(steps, **options)
+        return frskd(**options), TAPS
+    weight = ramped(**options)
     if leg == "NFD (self)":
         return NFD(feature_weight=weight, channels=32), TAPS
     teacher = keras.models.load_model(teacher_path())
-    return NFD(teacher, teacher_taps=LAST_MAP, feature_weight=weight), LAST_MAP
+    options = {"feature_weight": weight, "soft_label_weight": 0}
+    return Taught(teacher, teacher_taps=LAST_MAP, **options), LAST_MAP
 
 
 def compiled(data, leg, steps, rate, **weights):
     create = large_unet if leg == "teacher" else thin_unet
     student = create(data.image_shape, data.classes)
-    method, taps = method_of(leg, steps, weights)
+    method, taps = method_of(leg, weights)
     model = SelfDistillationModel(student, method, taps=taps)
     model.compile(
         SGDWithL2(learning_rate_schedule("cosine", rate, steps), momentum=0.9, l2=5e-4),
@@ -152,8 +153,8 @@ def load(seed):
     )
 
 
-def train(leg, options, seed, epochs, path, split):
-    """Trains once; writes scores of the last epoch's weights, and the history."""
+def trained(leg, options, seed, epochs, split):
+    """Scores of the last epoch's weights, and the history."""
     data = load(seed)
     steps = epochs * data.steps_per_epoch
     model = compiled(data, leg, steps, **options)
@@ -165,13 +166,12 @@ def train(leg, options, seed, epochs, path, split):
         shuffle=False,
         verbose=2,
     ).history
-    result = {"leg": leg, "options": options, "seed": seed}
-    result |= {"epochs": epochs, "split": split, "seconds": time.time() - start}
+    result = {"epochs": epochs, "seconds": time.time() - start, "history": history}
     scores = rate_student(model.student, data, split)
     if leg == "teacher":
         scores = {"test": rate_student(model.student, data, "test"), **scores}
         model.student.save(teacher_path())
-    reports.write_text(path, json.dumps(result | scores | {"history": history}))
+    return result | scores
 
 
 def rate_student(student, data, split):
@@ -179,13 +179,6 @@ def rate_student(student, data, split):
     masks = keras.ops.concatenate([masks for _, masks in dataset])
     predicted = predict_masks(student, dataset)
     return score_masks(predicted, masks.numpy(), data.classes, data.void)
-
-
-def is_finished(path, leg, options):
-    """Whether a run with these options is there, and its teacher with it."""
-    if not path.exists() or (leg == "teacher" and not teacher_path().exists()):
-        return False
-    return json.loads(path.read_text(encoding="utf-8"))["options"] == options
 
 
 def run_dir():
@@ -200,12 +193,16 @@ def run(leg, name, options, seed, epochs, split, spent):
     """Result of a run, trained unless it is there; `None` after the last hour."""
     slug = "".join(c if c.isalnum() or c == "." else "_" for c in f"{leg}-{name}")
     path = run_dir() / f"{split}-{slug}-{epochs}-{seed}.json"
-    if not is_finished(path, leg, options):
+    if leg == "teacher" and not teacher_path().exists():
+        path.unlink(missing_ok=True)  # Its scores are of no use without the network.
+    if not path.exists():
         if sum(spent) > 3600 * FLAGS.hours:
             return None
         print(f"{leg}, {name}, seed {seed}, {epochs} epochs", flush=True)
-        train(leg, options, seed, epochs, path, split)
-    result = json.loads(path.read_text(encoding="utf-8"))
+    train = functools.partial(trained, leg, options, seed, epochs, split)
+    result = kept_runs.kept(
+        kept_runs.Run(leg, seed, path, train, {"options": options, "split": split})
+    )
     spent.append(result["seconds"])
     return result
 

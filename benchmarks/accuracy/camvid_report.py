@@ -1,4 +1,4 @@
-"""The report of benchmarks/accuracy/camvid.py: tables of its runs."""
+"""The report of camvid.py: tables of its runs."""
 
 import json
 
@@ -39,19 +39,15 @@ def write(path, results, tuning, teacher, planned, hours, runs):
         for r in found
     )
     text = (
-        f"`python -m benchmarks.accuracy.camvid`, {reports.machine()}; {hours:.1f} hours of "
-        f"training.\n\nImages of {runs.name} pixels (height x width). {finished} of "
+        f"`{reports.command()}`, {reports.machine()}; {hours:.1f} hours of training."
+        f"\n\nImages of {runs.name} pixels (height x width). {finished} of "
         f"{planned} planned runs are finished.{rest}\n\n"
         f"{table(results, teacher)}\n\nEach run, by seed: {each}.\n\n"
         f"By class:\n\n{class_table(results)}\n\n"
         "Chosen on the validation images, one seed:\n\n"
         f"{tuning_table(tuning)}\n\n{other_sizes(runs)}\n"
     )
-    if not path.exists():
-        markers = "<!-- camvid: begin -->\n<!-- camvid: end -->\n"
-        reports.write_text(path, f"# CamVid, thin U-Net from scratch\n\n{markers}")
-    reports.write_between_markers(path, "camvid", text)
-    print(text, flush=True)
+    reports.write_record(path, "CamVid, thin U-Net from scratch", text)
 
 
 def table(results, teacher):

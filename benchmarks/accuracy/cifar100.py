@@ -11,6 +11,7 @@ is chosen on test images. It says first how long it will take. Finished runs are
 are written after every run.
 """
 
+import functools
 import json
 import pathlib
 import statistics
@@ -21,14 +22,14 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from benchmarks import reports
+from benchmarks import kept_runs, reports
 from benchmarks.accuracy import cifar100_report
 from benchmarks.accuracy.cifar100_legs import TABLES
 from benchmarks.accuracy.recipe import compiled
 from benchmarks.cost import clock
-from examples.data.data import load_data
-from examples.results.results import score
-from keras_selfkd.model import dtype_policy
+from examples.data.prepared import load_data
+from examples.results.class_results import score
+from keras_selfkd.method import dtype_policy
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Directory of prepared TFDS data sets.")
@@ -71,18 +72,16 @@ def path_of(name, seed):
 
 
 def planned():
-    """Runs `(name, seed)` in their order: first one seed of each leg."""
+    """The runs in their order: first one seed of each leg."""
     runs = [(seed, name) for name, leg in legs().items() for seed in range(leg.seeds)]
-    return [(name, seed) for seed, name in sorted(runs, key=lambda run: run[0])]
+    return [run_of(name, seed) for seed, name in sorted(runs, key=lambda run: run[0])]
 
 
-def hours_to_go():
-    minutes = [
-        PLAIN_MINUTES * legs()[name].cost * (legs()[name].epochs or FLAGS.epochs) / 30
-        for name, seed in planned()
-        if not path_of(name, seed).exists()
-    ]
-    return sum(minutes) / 60
+def run_of(name, seed):
+    leg = legs()[name]
+    minutes = PLAIN_MINUTES * leg.cost * (leg.epochs or FLAGS.epochs) / 30
+    path, train = path_of(name, seed), functools.partial(trained, name, seed)
+    return kept_runs.Run(name, seed, path, train, minutes=minutes)
 
 
 def times(name):
@@ -137,15 +136,15 @@ def build(leg, data, steps):
         return compiled(
             data,
             CHANNELS,
-            leg.method(steps),
+            leg.method(),
             steps,
             taps,
             leg.warmup_epochs * data.steps_per_epoch,
         )
 
 
-def train(name, seed, path):
-    """Trains one leg and writes its history and scores to `path`."""
+def trained(name, seed):
+    """The history and the scores of a leg's training."""
     leg = legs()[name]
     epochs = epochs_of(name)
     data = load(seed)
@@ -177,9 +176,8 @@ def train(name, seed, path):
     seconds = time.time() - start
     labels = np.concatenate([labels for _, labels in data.test])
     logits = model.predict(data.test, verbose=0)
-    result = {"leg": name, "seed": seed, "epochs": epochs, "seconds": seconds}
-    result |= {"history": history, **rate(logits, labels)}
-    reports.write_text(path, json.dumps(result, indent=1))
+    scores = rate(logits, labels)
+    return {"epochs": epochs, "seconds": seconds, "history": history, **scores}
 
 
 def rate(logits, labels):
@@ -191,20 +189,7 @@ def rate(logits, labels):
 
 
 def main(_):
-    print(f"{hours_to_go():.1f} hours to go, on 2 CPU cores", flush=True)
-    results = []
-    for name, seed in planned():
-        path = path_of(name, seed)
-        missing = not path.exists()
-        if missing and not FLAGS.train:
-            continue
-        if missing:
-            print(f"{name}, seed {seed}", flush=True)
-            train(name, seed, path)
-        results.append(json.loads(path.read_text(encoding="utf-8")))
-        if missing:
-            report(results)
-    report(results)
+    kept_runs.carry_out(planned(), report, FLAGS.train)
 
 
 def report(results):

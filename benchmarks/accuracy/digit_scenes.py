@@ -1,8 +1,8 @@
 """The segmentation demo over seeds: `python -m benchmarks.accuracy.digit_scenes`.
 
 Runs `python -m examples.train_segmenter` with each seed, and writes what both methods
-score on the test scenes to benchmarks/accuracy/digit_scenes.md. The runs stay in --runs, so that
-it goes on where it was. About 3 minutes a seed on 2 CPU cores.
+score on the test scenes to digit_scenes.md. The runs stay in --runs, so that it goes on
+where it was. About 3 minutes a seed on 2 CPU cores.
 """
 
 import json
@@ -12,7 +12,7 @@ import sys
 
 from absl import app, flags
 
-from benchmarks import reports
+from benchmarks import kept_runs, reports
 
 SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds.", lower_bound=1)
 RUNS = flags.DEFINE_string("runs", "runs/digit_scenes", "Where the runs are kept.")
@@ -27,31 +27,24 @@ def scores(seed):
     command = [sys.executable, "-m", "examples.train_segmenter", f"--seed={seed}"]
     options = ["--noexport", "--verbose=2", "--resume", f"--run_dir={folder}"]
     subprocess.run([*command, *options], check=True)
-    return json.loads((folder / "result.json").read_text())["scores"]
+    found = json.loads((folder / "result.json").read_text())["scores"]
+    return [
+        {"leg": reports.label(method), "seed": seed, **score}
+        for method, score in found.items()
+    ]
 
 
 def main(_):
-    runs = [scores(seed) for seed in range(SEEDS.value)]
-    values = {
-        reports.label(method): [100 * run[method]["mean_iou"] for run in runs]
-        for method in runs[0]
-    }
-    plain = values["plain"]
-    lines = ["| method | mean IoU, % | gain, points | by seed |", "|---|---|---|---|"]
-    for method, found in values.items():
-        gains = [own - other for own, other in zip(found, plain, strict=True)]
-        gain = "" if found is plain else reports.mean_std(gains)
-        each = ", ".join(f"{value:.2f}" for value in found)
-        lines.append(f"| {method} | {reports.mean_std(found)} | {gain} | {each} |")
-    table = "\n".join(lines)
+    runs = [run for seed in range(SEEDS.value) for run in scores(seed)]
+    columns = {"mean IoU, %": kept_runs.percent(lambda run: run["mean_iou"])}
+    table = kept_runs.table(runs, columns, lambda run: 100 * run["mean_iou"])
+    each = kept_runs.each_run(runs, lambda run: run["mean_iou"])
     text = (
-        "# Scenes of digits\n\n"
-        f"`python -m benchmarks.accuracy.digit_scenes`, {reports.machine()}. The demo's recipe, "
-        f"64 training scenes, 200 epochs, 240 test scenes, {SEEDS.value} seeds.\n\n"
-        f"{table}\n"
+        f"`{reports.command()}`, {reports.machine()}. The demo's recipe, 64 training "
+        f"scenes, 200 epochs, 240 test scenes, {SEEDS.value} seeds.\n\n{table}\n\n"
+        f"{each}\n"
     )
-    reports.write_text(OUTPUT.value, text)
-    print(text)
+    reports.write_record(OUTPUT.value, "Scenes of digits", text)
 
 
 if __name__ == "__main__":

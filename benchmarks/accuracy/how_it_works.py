@@ -4,7 +4,7 @@ import pathlib
 
 from absl import app
 
-from keras_selfkd.files import whole
+from keras_selfkd.files import staging
 from keras_selfkd.plots import COLORS
 
 STUDENT, TEACHER, LOSS = COLORS[0], COLORS[1], "0.25"
@@ -65,7 +65,7 @@ def main(_):
     draw(axes)
     axes.set(xlim=(-0.2, 9.6), ylim=(-0.5, 5.6), aspect="equal")
     axes.axis("off")
-    with whole(pathlib.Path("benchmarks/accuracy/how_it_works.png")) as staged:
+    with staging(pathlib.Path("benchmarks/accuracy/how_it_works.png")) as staged:
         figure.savefig(staged, format="png", dpi=120)
 
 

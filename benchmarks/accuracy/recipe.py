@@ -12,7 +12,7 @@ def compiled(data, channels, method, steps, taps=None, warmup_steps=0):
     """A thin ResNet-18 with a method: cosine from 0.1, momentum 0.9, L2 5e-4.
 
     Args:
-        data: `examples.data.data.Data`.
+        data: `examples.data.prepared.Data`.
         channels: Channels of the four stages.
         method: `keras_selfkd.Method`.
         steps: Number of optimizer steps of the whole training.

@@ -4,8 +4,8 @@ Times in turns, in one process, the training pipeline alone and the plain traini
 alone on one batch, with and without mixing (which is part of the step, over the whole
 batch at once): for the digits, and for folders of generated images, PNG files of
 CIFAR's size and JPEG files of 224x224 pixels, each with its fastest student; writes
-benchmarks/cost/data_speed.md. The ratio says how many times faster images come than the step
-takes them.
+data_speed.md. The ratio says how many times faster images come than the step takes
+them.
 """
 
 import pathlib
@@ -19,8 +19,8 @@ from absl import app
 from PIL import Image
 
 from benchmarks import reports
-from examples.data.data import load_data
-from examples.students.students import build_student
+from examples.data.prepared import load_data
+from examples.students.by_name import build_student
 from keras_selfkd import CutMix, Mixup, SelfDistillationModel, Supervised
 
 ROUNDS, BATCHES, STEPS = 5, 200, 20

@@ -3,11 +3,9 @@
 Times forward and backward of BatchNorm, of 1x1 convolutions and of a fusion of
 two maps, each written in several ways, in turns, on maps of ResNet-18's BiFPNc at batch
 64. Every way must give the first one's numbers. The ways that lost stay here, so that
-nobody has to try them again. Writes benchmarks/cost/kernels.md. Nothing else may run beside
-it.
+nobody has to try them again. Writes kernels.md. Nothing else may run beside it.
 """
 
-import pathlib
 import statistics
 import time
 from functools import partial
@@ -192,11 +190,8 @@ PARTS = {
 
 def main(_):
     text = (
-        f"# Ways to compute a part\n\n`python -m benchmarks.cost.kernels`, "
-        f"{reports.machine()}. Milliseconds of forward and backward at batch 64, "
-        f"medians of {FLAGS.rounds} turns. Enlarging by the gradient of average "
-        "pooling is faster than what is kept, by less than a hundredth of FRSKD's "
-        "step: not enough for a gradient of our own.\n"
+        f"`{reports.command()}`, {reports.machine()}. Milliseconds of forward and "
+        f"backward at batch 64, medians of {FLAGS.rounds} turns.\n"
     )
     for part, make in PARTS.items():
         columns = {}
@@ -210,8 +205,7 @@ def main(_):
             cells = [column[way] for column in columns.values()]
             shown = " | ".join(f"{cell:.1f}" for cell in [*cells, sum(cells)])
             text += f"| {way} | {shown} |\n"
-    reports.write_text(pathlib.Path(FLAGS.output), text)
-    print(text)
+    reports.write_record(FLAGS.output, "Ways to compute a part", text)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ benchmarks/cost/scaling.md. About five minutes.
 """
 
 import os
-import pathlib
 import statistics
 import sys
 
@@ -26,7 +25,7 @@ def work(core):
     import tensorflow as tf
 
     from benchmarks.cost.clock import seconds
-    from examples.students.students import build_student
+    from examples.students.by_name import build_student
     from keras_selfkd import FRSKD, SelfDistillationModel
     from keras_selfkd.distributed.strategies import strategy_by_name
 
@@ -92,7 +91,7 @@ def main():
     gain = statistics.median(t / o for t, o, _ in rounds)
     share = statistics.median(t / a for t, _, a in rounds)
     text = (
-        f"# Scaling\n\n`python -m benchmarks.cost.scaling`, {reports.machine()}. FRSKD on "
+        f"`{reports.command()}`, {reports.machine()}. FRSKD on "
         f"the thin ResNet-18, batches of {BATCH} a process, one core a process, "
         f"median of {ROUNDS} rounds.\n\n"
         "| processes | images/s |\n|---|---|\n"
@@ -100,11 +99,9 @@ def main():
         f"| 2 that know nothing of each other | {apart:.1f} |\n"
         f"| 2 workers of one training | {together:.1f} |\n\n"
         f"A second worker makes {gain:.2f} times one process's images a second, "
-        f"{100 * share:.0f} % of what two processes apart make. Two cores say nothing "
-        "about more machines or a real network.\n"
+        f"{100 * share:.0f} % of what two processes apart make.\n"
     )
-    reports.write_text(pathlib.Path("benchmarks/cost/scaling.md"), text)
-    print(text)
+    reports.write_record("benchmarks/cost/scaling.md", "Scaling", text)
 
 
 if __name__ == "__main__":

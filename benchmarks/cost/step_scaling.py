@@ -18,9 +18,9 @@ from absl import app, flags
 
 from benchmarks import reports
 from benchmarks.cost.clock import in_turns, seconds
-from examples.students.students import build_student
+from examples.students.by_name import build_student
 from keras_selfkd import FRSKD, SelfDistillationModel, Supervised
-from keras_selfkd.files import whole
+from keras_selfkd.files import staging
 from keras_selfkd.plots import COLORS
 
 FLAGS = flags.FLAGS
@@ -106,7 +106,7 @@ def draw(results, path):
         axes.spines[["top", "right"]].set_visible(False)
     every[0].set_ylabel("milliseconds of a step")
     every[0].legend(frameon=False)
-    with whole(path) as staged:
+    with staging(path) as staged:
         figure.savefig(staged, format="png", dpi=150)
 
 

@@ -7,8 +7,8 @@ in one process and in turns (A B A B), and prints each one's seconds a step as a
 multiple of plain `fit`'s in the same turn. Beside it stands the ratio of multiply-adds,
 counted from the graphs: what a step must cost at least. Peak memory and the time to the
 first step (building and tracing included) are those of fresh processes. Writes
-benchmarks/cost/step_time.md and .png, after every student. `--cheaper` times FRSKD's cheaper
-settings instead and writes step_time_cheaper.md and .png. Nothing else may run beside
+step_time.md and .png, after every student. `--cheaper` times FRSKD's cheaper settings
+instead and writes step_time_cheaper.md and .png. Nothing else may run beside
 it. Where there is a GPU it runs there, unchanged.
 """
 
@@ -46,11 +46,6 @@ flags.DEFINE_integer("steps", 6, "Steps of each leg in a turn.", lower_bound=1)
 flags.DEFINE_integer("starts", 3, "Fresh processes of each leg.", lower_bound=1)
 flags.DEFINE_string("output", None, "Table and picture, no suffix.")
 flags.DEFINE_string("alone", None, "A leg to start in this process, for its memory.")
-flags.register_multi_flags_validator(
-    ["cheaper", "steps"],
-    lambda given: not given["cheaper"] or given["steps"] % 2 == 0,
-    "with --cheaper, --steps must be even: EveryKSteps distils in every 2nd step",
-)
 
 
 def legs(name):
@@ -99,13 +94,9 @@ def operations(model):
     y = np.zeros((2, *model.student.output.shape[1:-1]), "int32")
     batch = {"x": x, "y": y, "sample_weight": None, "valid": None}
     views = len(method.prepare(batch)["x"]) / len(x)
-    # Of EveryKSteps what it distils with, and how often.
-    share, method = 1 / getattr(method, "k", 1), getattr(method, "method", method)
     grown = method._flatten_layers(include_self=False, recursive=False)
     own = sum(multiply_adds(n, shapes_into(n)) for n in grown if has_graph(n))
-    return views * (
-        multiply_adds(model.student, shapes_into(model.student)) + share * own
-    )
+    return views * (multiply_adds(model.student, shapes_into(model.student)) + own)
 
 
 def shapes_into(network):

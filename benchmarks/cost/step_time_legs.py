@@ -1,18 +1,10 @@
-"""What benchmarks/cost/step_time.py times: students, and the legs that train them."""
+"""What step_time.py times: students, and the legs that train them."""
 
 import keras
 
-import keras_selfkd
-from examples.students.students import build_segmenter, build_student
-from keras_selfkd import (
-    FRSKD,
-    FRSKD_SLA,
-    NFD,
-    MixSKD,
-    SelfDistillationModel,
-    Supervised,
-)
-from keras_selfkd.model import dtype_policy
+from examples.students.by_name import build_segmenter, build_student
+from keras_selfkd import FRSKD, SelfDistillationModel, Supervised, methods
+from keras_selfkd.method import arguments_of, dtype_policy
 
 # Name: (height, width), images of a step, classes, arguments of FRSKD and its kin.
 STUDENTS = {
@@ -51,15 +43,25 @@ def legs_of(name, cheaper=False):
     every = plain | {
         "Supervised": trained_by(Supervised),
         DISTILLER: lambda student: distiller(student, create(name)),
-        "FRSKD": trained_by(lambda: FRSKD(**options)),
         MANY_STEPS: trained_by(lambda: FRSKD(**options)),
-        "NFD": trained_by(lambda: NFD(**options)),
-        "FRSKD_SLA": trained_by(lambda: FRSKD_SLA(**options)),
-        "MixSKD": trained_by(MixSKD),
     }
-    if name == "thin_unet":
-        del every["FRSKD_SLA"]  # For classes only.
-    return every
+    dense = name == "thin_unet"
+    return every | methods_legs(options, dense)
+
+
+def methods_legs(options, dense):
+    """Every method that needs no trained network, with the options that it takes."""
+    kinds = {kind: getattr(methods, kind) for kind in methods.__all__}
+    return {
+        name: trained_by(lambda kind=kind: kind(**taken(kind, options)))
+        for name, kind in kinds.items()
+        if (kind.dense or not dense) and "teacher" not in arguments_of(kind)
+    }
+
+
+def taken(kind, options):
+    """Those of the options that a constructor takes."""
+    return {n: options[n] for n in options if n in arguments_of(kind)}
 
 
 def cheaper_legs(name, options):
@@ -87,10 +89,6 @@ def cheaper_legs(name, options):
         "FRSKD": trained_by(lambda: FRSKD(**options)),
         **narrow,
         "FRSKD, the 2 coarsest taps": two_taps,
-        # Named here, because benchmarks/cost/changes.py runs this in trees without it.
-        "EveryKSteps(FRSKD, k=2)": trained_by(
-            lambda: keras_selfkd.EveryKSteps(FRSKD(**options), k=2)
-        ),
         "FRSKD, mixed_bfloat16": in_bfloat16(lambda: FRSKD(**options)),
         "Supervised, mixed_bfloat16": in_bfloat16(Supervised),
     }

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from benchmarks import reports
 from benchmarks.cost.step_time_legs import STUDENTS
-from keras_selfkd.files import whole
+from keras_selfkd.files import staging
 from keras_selfkd.plots import COLORS
 
 
@@ -131,5 +131,5 @@ def draw(path, results):
             one.spines[["top", "right"]].set_visible(False)
     handles = rows[0][0].get_legend_handles_labels()
     figure.legend(*handles, frameon=False, loc="outside lower left", ncols=2)
-    with whole(path) as staged:
+    with staging(path) as staged:
         figure.savefig(staged, format="png", dpi=150)

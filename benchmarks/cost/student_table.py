@@ -15,7 +15,7 @@ import keras
 from absl import app
 
 from benchmarks.reports import write_between_markers, write_text
-from examples.students.students import build_student
+from examples.students.by_name import build_student
 from keras_selfkd import FRSKD
 from keras_selfkd.graph import run_layers
 from keras_selfkd.taps import Tapped

@@ -26,12 +26,12 @@ from absl import app, flags
 
 from benchmarks.edge import edge_report
 from examples.data import inputs
-from examples.data.data import load_data
+from examples.data.prepared import load_data
 from examples.data.segmentation_data import load_masked_data
 from examples.results import latency
 from examples.runs.optimizers import learning_rate_schedule
 from examples.students import trained
-from examples.students.students import build_segmenter, build_student
+from examples.students.by_name import build_segmenter, build_student
 from keras_selfkd import (
     FRSKD,
     SelfDistillationModel,
@@ -43,7 +43,7 @@ from keras_selfkd import (
 from keras_selfkd.export.deployment import all_layers
 from keras_selfkd.export.litert import predict_tflite
 from keras_selfkd.export.onnx import predict_onnx
-from keras_selfkd.files import whole, write_json
+from keras_selfkd.files import staging, write_json
 from keras_selfkd.optimizers import SGDWithL2
 
 FLAGS = flags.FLAGS
@@ -149,7 +149,7 @@ def train(name, leg, path):
         shuffle=False,
         verbose=2,
     )
-    with whole(path) as staged:
+    with staging(path) as staged:
         student.save(staged)
 
 

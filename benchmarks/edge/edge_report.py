@@ -4,7 +4,7 @@ import numpy as np
 
 from benchmarks import reports
 from examples.results.latency import summary
-from keras_selfkd.files import whole
+from keras_selfkd.files import staging
 from keras_selfkd.plots import COLORS
 
 ALLOWED_DROP, ALLOWED_RATIO, LARGE = 1.0, 0.30, 1_000_000
@@ -20,7 +20,7 @@ def write(path, found, students):
     """
     text = (
         "# What is deployed\n\n"
-        f"`python -m benchmarks.edge.edge --data_dir=...`, {reports.machine()}. Latency: "
+        f"`{reports.command()}`, {reports.machine()}. Latency: "
         "milliseconds of one image, median (95th percentile) of 200 calls after 20 to "
         "warm up, all files of a student in turns. Memory: what loading and running a "
         "file adds to the peak of a fresh process, MiB. One training each, short, "
@@ -129,5 +129,5 @@ def draw(found, students, path):
         axes.spines[["top", "right"]].set_visible(False)
     handles, texts = left.get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=5, frameon=False)
-    with whole(path) as staged:
+    with staging(path) as staged:
         figure.savefig(staged, format="png", dpi=150)

@@ -1,4 +1,4 @@
-"""Whether long trainings stay as they are: `python -m benchmarks.reliability.endurance`.
+"""Do long trainings stay as they are? `python -m benchmarks.reliability.endurance`.
 
 Trains every method for 2,000 steps on tiny data, each in a process of its own, and
 writes down how memory grows, how many times the step was traced and whether files stay
@@ -97,7 +97,7 @@ def main(_):
         train(METHOD.value)
         return
     text = (
-        f"`python -m benchmarks.reliability.endurance --steps={STEPS.value}`, {reports.machine()}. "
+        f"`{reports.command()}`, {reports.machine()}. "
         f"The last of {EPOCH} batches of an epoch is partial.\n\n"
         f"| method | MiB after {EPOCH} steps | MiB after {STEPS.value:,} | MiB in "
         "1,000 steps, over the second half | traces of the step | more open files |\n"

@@ -1,12 +1,12 @@
-"""Odd students, data and settings tried at random: `python -m benchmarks.reliability.hostile`.
+"""Odd students, data and settings: `python -m benchmarks.reliability.hostile`.
 
 Draws cases (tests/odd_input.py) and tries a step of each, eagerly and traced. A step is
 finite and trains; or is refused with a message before any weight has changed; or is not
 finite, says so in its logs and changes nothing. Anything else is a finding, and so is a
 loss on probabilities, a label out of range or an unknown key that trains, or an
 ordinary case that does not (tests/hostile.py).
-Writes counts, refusals and findings into benchmarks/reliability/reliability.md. About 40 minutes on
-2 CPU cores.
+Writes counts, refusals and findings into reliability.md. About 40 minutes on 2 CPU
+cores.
 """
 
 import collections
@@ -61,8 +61,7 @@ def beginning(message):
 
 def main(_):
     text = (
-        f"`python -m benchmarks.reliability.hostile --eager={EAGER.value} --traced={TRACED.value} "
-        f"--seed={SEED.value}`, {reports.machine()}.\n\nSkipped: the loss, a gradient "
+        f"`{reports.command()}`, {reports.machine()}.\n\nSkipped: the loss, a gradient "
         "or a statistic was not finite, as the logs show, and no weight changed.\n\n"
         "| steps | trained | refused | skipped | wrong |\n|---|---|---|---|---|\n"
     )

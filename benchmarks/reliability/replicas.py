@@ -1,10 +1,10 @@
-"""One device against two replicas and two workers: `python -m benchmarks.reliability.replicas`.
+"""One device, two replicas, two workers: `python -m benchmarks.reliability.replicas`.
 
 Trains tiny students without BatchNorm with every method under every condition of
 tests/equality.py, on one device, on two replicas of one process, and on two worker
 processes of this machine, and writes the largest differences of their weights into
-benchmarks/reliability/reliability.md. In float64, so that a mistake stands out from rounding; the
-last table shows FRSKD in float32. About an hour on 2 cores. What was trained is kept in
+reliability.md. In float64, so that a mistake stands out from rounding; the last table
+shows FRSKD in float32. About an hour on 2 cores. What was trained is kept in
 --run_dir, so that an interrupted benchmark goes on; empty it after changing the code.
 """
 
@@ -16,7 +16,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from benchmarks import reports
-from keras_selfkd.files import whole
+from keras_selfkd.files import staging
 from tests import equality
 from tests.methods.cases import EXACT
 from tests.processes import workers
@@ -38,7 +38,7 @@ def kept(name, train):
         print(f"{name}: kept in {path}", flush=True)
     else:
         results = train()
-        with whole(path) as staged:
+        with staging(path) as staged:
             equality.save(staged, results)
     return equality.load(path)
 
@@ -95,7 +95,7 @@ def table(weights, expected):
 def write_report(tables):
     """Writes the tables, a dict from what was trained, and how, to a table."""
     text = (
-        f"`python -m benchmarks.reliability.replicas`, {reports.machine()}.\n\nThe largest "
+        f"`{reports.command()}`, {reports.machine()}.\n\nThe largest "
         "difference of any weight or loss from one device's, after an epoch of 3 "
         "batches of 8. The students have no BatchNorm (the self-teacher has it, "
         "synchronised). The two workers' weights agree to the last bit. float32 shows "

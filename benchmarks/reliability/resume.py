@@ -58,8 +58,8 @@ def main(_):
             rows += f"| {' | '.join(cells)} |\n"
             print(f"{number} of {TRIALS.value}:", *cells, flush=True)
     text = (
-        f"`python -m benchmarks.reliability.resume --trials={TRIALS.value} --seed={SEED.value}`, "
-        f"{reports.machine()}.\n\n{sum(same)} of {len(same)} runs that were killed and "
+        f"`{reports.command()}`, {reports.machine()}.\n\n"
+        f"{sum(same)} of {len(same)} runs that were killed and "
         "started again by the same command ended with the history, the scores and, to "
         "the last bit, both students' weights of a run that nothing interrupted.\n\n"
         f"{rows}"

@@ -3,8 +3,8 @@
     python -m benchmarks.reliability.two_workers
 
 runs `python -m examples.train_classifier` with its defaults in one process and as two
-workers of this machine, writes both results into benchmarks/reliability/reliability.md and the
-first worker's log to benchmarks/reliability/two_workers.log. About ten minutes on 2 cores.
+workers of this machine, writes both results into reliability.md and the first worker's
+log to two_workers.log. About ten minutes on 2 cores.
 """
 
 import json
@@ -57,7 +57,7 @@ def main(_):
         train_by_two(two)
         lines = [*rows("one process", one), *rows("two workers", two)]
     text = (
-        f"`python -m benchmarks.reliability.two_workers`, {reports.machine()}. The digits, 1,297 "
+        f"`{reports.command()}`, {reports.machine()}. The digits, 1,297 "
         f"test images; the first worker's log is [{LOG.name}]({LOG.name}).\n\n"
         "| | method | test accuracy, % | 95 % interval |\n|---|---|---|---|\n"
     )
