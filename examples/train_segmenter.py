@@ -41,7 +41,7 @@ bifpn3_top_down4,bifpn2_out5
       --batch_size=8 --gradient_accumulation_steps=4 --epochs=60 --schedule=step
       --drops=0.667 --learning_rate=0.01 --weight_decay=5e-4 --clipvalue=2
   NFD from a trained teacher of the same images:
-    python -m examples.train_segmenter --method=nfd --teacher=runs/x/baseline.keras
+    python -m examples.train_segmenter --method=taught --teacher=runs/x/baseline.keras
       --taps=up1_2_out --teacher_taps=up1_2_out
 """
 

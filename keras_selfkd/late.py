@@ -115,3 +115,20 @@ METHOD_SAYS = (
     "ramped",
     "supports_jit",
 )
+
+
+@keras.saving.register_keras_serializable(package="keras_selfkd")
+class EveryKSteps:
+    """What earlier versions saved under this name is refused."""
+
+    def get_config(self):
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        raise ValueError(
+            "This training model was saved by an earlier version: `EveryKSteps`, which "
+            "distilled in every k-th step, was worse than both its ends. Build a new "
+            "model around a student of the same layers, with the method inside of it "
+            "or with `Late(method)`. Received: EveryKSteps"
+        )

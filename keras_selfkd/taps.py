@@ -12,7 +12,6 @@ import keras
 from keras_selfkd import students
 from keras_selfkd.default_taps import default_taps
 from keras_selfkd.graph import (
-    area,
     is_map,
     run_layers,
     tensors_in,
@@ -54,7 +53,6 @@ class Tapped:
         check_enough(taps, minimum, calls, output, f"{role}={student.name!r}")
         self.names = list(taps)
         features = [map_at(path, calls) for path in self.names]
-        check_order(self.names, features)
         self._calls = used_calls(calls, output)
         self._name = student.name
         self.symbolic = Outputs(output, features, embedding_of(calls, output))
@@ -112,17 +110,6 @@ def map_at(path, calls):
             f"one position. {TOKENS} Received: tap {path!r} with shape {shape}"
         )
     return found[path]
-
-
-def check_order(names, features):
-    """Refuses taps that do not get coarser from one to the next."""
-    for i in range(1, len(features)):
-        if area(features[i]) >= area(features[i - 1]):
-            raise ValueError(
-                "Taps must be named fine to coarse, each smaller than the one before. "
-                f"Received: {names[i - 1]!r} {features[i - 1].shape[1:3]} before "
-                f"{names[i]!r} {features[i].shape[1:3]}"
-            )
 
 
 def embedding_of(calls, logits):

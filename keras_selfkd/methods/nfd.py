@@ -70,3 +70,17 @@ class NFD(FRSKD):
     def for_pixels(cls, **arguments):
         """As for classes: the paper is about masks."""
         return cls(**arguments)
+
+    @classmethod
+    def from_config(cls, config):
+        """Also of models that were saved when NFD itself took a trained teacher."""
+        config = dict(config)
+        if config.pop("teacher", None) is not None:
+            raise ValueError(
+                "This training model was saved by an earlier version. A trained network "
+                "now teaches by `Taught(teacher, soft_label_weight=0)`: build a new "
+                "model with it, around a student of the same layers. Received: an NFD "
+                "with a teacher"
+            )
+        config.pop("teacher_taps", None)
+        return super().from_config(config)

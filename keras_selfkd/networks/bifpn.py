@@ -1,5 +1,7 @@
 """The bidirectional feature pyramid that refines a student's taps."""
 
+import itertools
+
 import keras
 from keras import layers, ops
 
@@ -68,6 +70,7 @@ def bifpn(
         https://arxiv.org/abs/2103.08273
     """
     maps = list(features)
+    check_falling(maps)
     for repeat in range(repeats):
         name_of = f"bifpn{repeat + 1}_{{}}".format
         convs = {"depth": depth, "resample_conv": resample_conv}
@@ -76,6 +79,17 @@ def bifpn(
             return down
         maps = up_again(maps, down, channels, name_of, **convs)
     return maps
+
+
+def check_falling(maps):
+    """Refuses maps that do not get coarser from one to the next."""
+    sizes = [x.shape[1:3] for x in maps]
+    areas = [height * width for height, width in sizes]
+    if any(after >= before for before, after in itertools.pairwise(areas)):
+        raise ValueError(
+            "A pyramid needs taps that are named fine to coarse, each smaller than the "
+            f"one before. Received: taps of {', '.join(map(str, sizes))}"
+        )
 
 
 def top_down(maps, channels, name_of, depth, resample_conv, lateral_conv):

@@ -1,113 +1,148 @@
-"""Every method once, for the tests that all of them must pass."""
+"""Every method once, for the tests that all of them must pass.
+
+A method of `methods.__all__` has a row by itself. It stands here where it differs from
+that: it takes other arguments, or something must be looked at.
+"""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from keras_selfkd import (
-    FRSKD,
-    FRSKD_SLA,
-    NFD,
-    CutMix,
-    Late,
-    MixSKD,
-    Mixup,
-    Supervised,
-    Taught,
-)
+import numpy as np
+
+from keras_selfkd import CutMix, Late, Mixup, Supervised, methods
 from keras_selfkd.losses import normalized_mse
+from keras_selfkd.method import arguments_of
+from keras_selfkd.methods import FRSKD
 from tests import toys
+from tests.methods import strangers
+
+# Self-teachers as small as they get.
+SMALL = {"width": 1, "depth": 1}
 
 
 class Case(NamedTuple):
-    create: Callable
-    # Terms whose gradient must not reach the variables that `teacher` returns.
+    """A row of the contract.
+
+    Attributes:
+        kind: Class, or function, that makes the method.
+        arguments: Dict of its arguments, or a function from whether the student is
+            dense to one.
+        stopped_terms: Terms whose gradient must not reach what `teacher` returns.
+        teacher: Function from the model to a list of variables.
+        draws: What it draws differs on each replica, so that one device cannot repeat
+            it.
+        fast: Whether its tests run in `make test`.
+    """
+
+    kind: Any
+    arguments: Any = {}  # noqa: RUF012 (never changed)
     stopped_terms: tuple = ()
-    teacher: Callable = lambda method: []
-    # Creates it for pixel students, where they need another one.
-    create_dense: Callable | None = None
-    # It takes classes alone.
-    classes_only: bool = False
-    # What it draws differs on each replica, so that one device cannot repeat it.
+    teacher: Callable = lambda model: []
     draws: bool = False
-    # It refuses replicas.
-    one_device: bool = False
-    # Its fast tests would repeat those of another case.
-    slow: bool = False
+    fast: bool = False
 
     def method(self, dense=False):
-        create = self.create_dense if dense and self.create_dense else self.create
-        return create()
+        arguments = (
+            self.arguments(dense) if callable(self.arguments) else self.arguments
+        )
+        return self.kind(**arguments)
+
+    @property
+    def dense(self):
+        return getattr(self.kind, "dense", True)
 
 
-def taught_by(teacher):
-    return Taught(teacher, feature_weight=0.3)
+def self_teacher(model):
+    return model.method.self_teacher.trainable_variables
+
+
+def frskd(**options):
+    return {
+        "stopped_terms": ("soft_label", "feature"),
+        "teacher": self_teacher,
+        **options,
+    }
+
+
+def taught(dense):
+    teacher = toys.segmenter() if dense else toys.classifier()
+    return {"teacher": teacher, "feature_weight": 0.3}
+
+
+OWN = {
+    "plain": Case(Supervised, fast=True),
+    "frskd": Case(FRSKD, SMALL, fast=True, **frskd()),
+    "frskd_sla": Case(
+        methods.FRSKD_SLA,
+        SMALL,
+        ("soft_label", "feature"),
+        lambda model: [
+            *self_teacher(model),
+            *model.method.joint_heads[1].trainable_variables,
+        ],
+    ),
+    "mixskd": Case(
+        methods.MixSKD,
+        {},
+        ("soft_label", "teacher_soft_label"),
+        lambda model: model.method.joint_head.trainable_variables,
+        draws=True,
+    ),
+    "nfd": Case(
+        methods.NFD,
+        {"feature_weight": 0.3, "channels": 5, "depth": 1},
+        ("feature",),
+        self_teacher,
+    ),
+    "taught": Case(
+        methods.Taught,
+        taught,
+        ("feature", "soft_label"),
+        lambda model: model.method.teacher.variables,
+    ),
+    # Other arguments of those above.
+    "frskd_fixed_nfd": Case(
+        FRSKD,
+        {
+            "soft_label_weight": 1.0,
+            "feature_weight": 0.3,
+            "temperature": 1.0,
+            "feature_loss": normalized_mse,
+            "channels": 5,
+            "depth": 1,
+        },
+        **frskd(),
+    ),
+    "frskd_mixup": Case(lambda: FRSKD(**SMALL, mixing=Mixup()), draws=True, **frskd()),
+    "frskd_late": Case(lambda: Late(FRSKD(**SMALL), start=0), **frskd()),
+    "plain_cutmix": Case(lambda: Supervised(mixing=CutMix()), draws=True),
+    # What a stranger would write.
+    "logits": Case(strangers.Confident),
+    "taps": Case(strangers.Deeper),
+    "memory": Case(strangers.Remember, fast=True),
+}
+
+
+def default_case(kind):
+    return Case(kind, {n: v for n, v in SMALL.items() if n in arguments_of(kind)})
 
 
 CASES = {
-    "plain": Case(Supervised),
-    "frskd": Case(
-        lambda: FRSKD(width=1, depth=1),
-        ("soft_label", "feature"),
-        lambda method: method.self_teacher.trainable_variables,
-    ),
-    "frskd_fixed_nfd": Case(
-        lambda: FRSKD(
-            soft_label_weight=1.0,
-            feature_weight=0.3,
-            temperature=1.0,
-            feature_loss=normalized_mse,
-            channels=5,
-            depth=1,
-        ),
-        ("soft_label", "feature"),
-        lambda method: method.self_teacher.trainable_variables,
-        slow=True,
-    ),
-    "nfd": Case(
-        lambda: NFD(feature_weight=0.3, channels=5, depth=1),
-        ("feature",),
-        lambda method: method.self_teacher.trainable_variables,
-        slow=True,
-    ),
-    "taught": Case(
-        lambda: taught_by(toys.classifier()),
-        ("feature", "soft_label"),
-        lambda method: method.teacher.variables,
-        create_dense=lambda: taught_by(toys.segmenter()),
-        slow=True,
-    ),
-    "mixskd": Case(
-        MixSKD,
-        ("soft_label", "teacher_soft_label"),
-        lambda method: method.joint_head.trainable_variables,
-        draws=True,
-        slow=True,
-    ),
-    "frskd_sla": Case(
-        lambda: FRSKD_SLA(width=1, depth=1),
-        ("soft_label", "feature"),
-        lambda method: [
-            *method.self_teacher.trainable_variables,
-            *method.joint_heads[1].trainable_variables,
-        ],
-        classes_only=True,
-        slow=True,
-    ),
-    "frskd_late": Case(
-        lambda: Late(FRSKD(width=1, depth=1), start=0),
-        ("soft_label", "feature"),
-        lambda method: method.method.self_teacher.trainable_variables,
-        slow=True,
-    ),
-    "frskd_mixup": Case(
-        lambda: FRSKD(width=1, depth=1, mixing=Mixup()),
-        ("soft_label", "feature"),
-        lambda method: method.self_teacher.trainable_variables,
-        draws=True,
-        slow=True,
-    ),
-    "plain_cutmix": Case(lambda: Supervised(mixing=CutMix()), draws=True, slow=True),
+    **{name.lower(): default_case(getattr(methods, name)) for name in methods.__all__},
+    **OWN,
 }
 
 # Those that one device can repeat exactly, so that it can be compared with several.
-EXACT = [name for name, case in CASES.items() if not case.draws | case.one_device]
+EXACT = [name for name, case in CASES.items() if not case.draws]
+
+
+def inputs_for(method, images):
+    """Images, with what the method needs beside them; classes repeat in `toys`."""
+    beside = {
+        "index": lambda: np.arange(len(images)),
+        "pair": lambda: np.roll(images, toys.CLASSES, axis=0),
+        "view": lambda: images[:, :, ::-1],
+        "previous": lambda: np.full(len(images), -1),
+    }
+    found = {key: beside[key]() for key in method.needs}
+    return {"image": images, **found} if found else images

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tests import equality
 from tests.methods.cases import CASES
-from tests.methods.trained import build, slow_if, students, train
+from tests.methods.trained import build, rows, slow_if, students, train
 
 # The toys are so small that every self-teacher is larger; the warning has its test.
 pytestmark = [
@@ -36,7 +36,7 @@ def on_replicas():
         pytest.param(
             method,
             condition,
-            marks=slow_if(CASES[method].slow or condition not in equality.FEW),
+            marks=slow_if(not CASES[method].fast or condition not in equality.FEW),
         )
         for method, condition in equality.cases()
         if condition in (*equality.FEW, *equality.MORE.get(method, ()))
@@ -159,13 +159,13 @@ def test_export_holds_only_the_student(trained, tmp_path):
 def test_reloaded_training_goes_on_bit_for_bit(of, tmp_path):
     """Saved after three batches, with an update every two."""
     optimizer = keras.optimizers.SGD(0.01, momentum=0.9, gradient_accumulation_steps=2)
-    model, (images, labels) = build(of, optimizer, dropout=0.3)
+    model, data = build(of, optimizer, dropout=0.3)
     options = {"batch_size": 6, "shuffle": False, "verbose": 0}
     start = [weight.numpy() for weight in model.trainable_weights]
-    model.fit(images[:6], labels[:6], **options)
+    model.fit(*rows(data, slice(6)), **options)
     for weight, value in zip(model.trainable_weights, start, strict=True):
         np.testing.assert_array_equal(weight, value, err_msg=weight.path)
-    model.fit(images[:10], labels[:10], **options)
+    model.fit(*rows(data, slice(10)), **options)
     for weight, value in zip(model.trainable_weights, start, strict=True):
         assert np.any(weight != value), weight.path
     model.save(tmp_path / "model.keras")
@@ -176,7 +176,7 @@ def test_reloaded_training_goes_on_bit_for_bit(of, tmp_path):
     for ours, theirs in zip(model.weights, weights_only.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs, err_msg=ours.path)
     for resumed in (model, loaded):
-        resumed.fit(images, labels, **options)
+        resumed.fit(*data, **options)
     for ours, theirs in zip(model.weights, loaded.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs, err_msg=ours.path)
     for ours, theirs in zip(
@@ -222,7 +222,7 @@ def test_finite_in_mixed_precision(of, policy, tmp_path):
 @on_students(slow=["class"])
 def test_xla_compiles(of):
     options = {"compile_options": {"jit_compile": True}}
-    if not of[0].create().supports_jit:
+    if not of[0].method().supports_jit:
         with pytest.warns(UserWarning, match="doesn't support `jit_compile=True`"):
             model, _ = build(of, **options)
         assert model.jit_compile is False

@@ -10,6 +10,7 @@ from keras_selfkd.supervision import Supervision
 from tests import toys
 from tests.golden_arrays import GOLDEN, assert_parity
 from tests.methods import label_kinds
+from tests.methods.batches import batch_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning")
 
@@ -43,9 +44,7 @@ def test_ignored_labels_are_ignored_in_every_head():
     images, labels = toys.class_data(4)
     terms = []
     for own in (labels, np.full_like(labels, ignored), np.full_like(labels, 2)):
-        batch = model.method.prepare(
-            {"x": images, "y": own, "sample_weight": None, "valid": None}
-        )
+        batch = model.method.prepare(batch_of(images, own))
         student = model.outputs_of(batch["x"])
         found = model.method.loss_terms(student, batch, Supervision(loss))
         terms.append({name: np.array(value) for name, value in found.items()})
@@ -57,7 +56,7 @@ def test_ignored_labels_are_ignored_in_every_head():
 
 def test_views_are_the_images_and_their_rotations():
     images, labels = toys.class_data(2)
-    batch = {"x": images, "y": labels, "sample_weight": None, "valid": None}
+    batch = batch_of(images, labels)
     views = np.split(np.array(FRSKD_SLA().prepare(batch)["x"]), 5)
     np.testing.assert_array_equal(views[0], images)
     for k in range(4):
@@ -68,7 +67,7 @@ def test_terms_are_the_papers_formula():
     method = FRSKD_SLA(width=1, depth=1, temperature=3.0)
     model = SelfDistillationModel(toys.classifier(), method)
     images, labels = toys.class_data(3)
-    batch = {"x": images, "y": labels, "sample_weight": None, "valid": None}
+    batch = batch_of(images, labels)
     batch = method.prepare(batch)
     student = model.outputs_of(batch["x"], training=True)
 

@@ -11,12 +11,9 @@ from keras_selfkd.networks import discriminator
 from tests import toys
 from tests.golden_arrays import GOLDEN, assert_parity, rule_kernel
 from tests.methods import label_kinds
+from tests.methods.batches import batch_of, cross_entropy
 
 BRANCHES = 4
-
-
-def cross_entropy(y, logits):
-    return keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
 
 
 def variable(values):
@@ -183,7 +180,7 @@ def trainable_parameters(networks):
 def test_views_go_through_the_student_in_one_batch():
     method = MixSKD()
     images, labels = toys.class_data(4)
-    batch = {"x": images, "y": labels, "sample_weight": None, "valid": None}
+    batch = batch_of(images, labels)
     prepared = method.prepare(batch)
     drawn = prepared["drawn"]
     np.testing.assert_array_equal(prepared["x"][:4], images)
@@ -194,7 +191,7 @@ def test_views_go_through_the_student_in_one_batch():
 def test_pixels_of_a_mixture_are_valid_where_both_images_are():
     images, labels = toys.pixel_data(4)
     valid = np.random.default_rng(0).random(labels.shape) < 0.5
-    batch = {"x": images, "y": labels, "sample_weight": None, "valid": valid}
+    batch = batch_of(images, labels, valid=valid)
     prepared = MixSKD().prepare(batch)
     both = valid & valid[np.array(prepared["drawn"].order)]
     np.testing.assert_array_equal(prepared["both_valid"], both)

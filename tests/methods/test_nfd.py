@@ -5,22 +5,9 @@ import pytest
 from keras_selfkd import FRSKD, NFD, SelfDistillationModel
 from keras_selfkd.losses import normalized_mse
 from tests import toys
+from tests.methods.batches import terms_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning")
-
-
-def cross_entropy(y, z):
-    return keras.losses.sparse_categorical_crossentropy(y, z, from_logits=True)
-
-
-def batch(images, labels):
-    return {"x": images, "y": labels, "sample_weight": None, "valid": None}
-
-
-def terms_of(model, images, labels):
-    prepared = model.method.prepare(batch(images, labels))
-    student = model.outputs_of(images, training=True)
-    return student, model.method.loss_terms(student, prepared, cross_entropy)
 
 
 def test_the_self_taught_form_is_frskd_without_soft_labels():

@@ -6,20 +6,7 @@ import tensorflow as tf
 from keras_selfkd import SelfDistillationModel, Taught
 from keras_selfkd.losses import normalized_mse, soft_label
 from tests import toys
-
-
-def cross_entropy(y, z):
-    return keras.losses.sparse_categorical_crossentropy(y, z, from_logits=True)
-
-
-def batch(images, labels):
-    return {"x": images, "y": labels, "sample_weight": None, "valid": None}
-
-
-def terms_of(model, images, labels):
-    prepared = model.method.prepare(batch(images, labels))
-    student = model.outputs_of(images, training=True)
-    return student, model.method.loss_terms(student, prepared, cross_entropy)
+from tests.methods.batches import terms_of
 
 
 @pytest.mark.parametrize("kind", ["class", "pixel"])

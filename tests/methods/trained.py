@@ -10,7 +10,8 @@ import tensorflow as tf
 from keras_selfkd import SelfDistillationModel
 from keras_selfkd.supervision import Supervision
 from tests import memory, toys
-from tests.methods.cases import CASES
+from tests.methods.batches import batch_of
+from tests.methods.cases import CASES, inputs_for
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -48,11 +49,11 @@ def students(*fast, slow=()):
         pytest.param(
             (case, student),
             id=f"{name}-{student}",
-            marks=slow_if(case.slow or student in slow),
+            marks=slow_if(not case.fast or student in slow),
         )
         for name, case in CASES.items()
         for student in (*fast, *slow)
-        if not (case.classes_only and student == "pixel")
+        if case.dense or student != "pixel"
     ]
 
 
@@ -67,13 +68,18 @@ def build(of, optimizer=None, compile_options=None, **options):
         metrics=["accuracy"],
         **(compile_options or {}),
     )
-    return model, data()
+    images, labels = data()
+    return model, (inputs_for(model.method, images), labels)
+
+
+def rows(data, which):
+    """Some rows of images and labels, of all that stands beside the images, too."""
+    return tf.nest.map_structure(lambda values: values[which], data)
 
 
 def terms_of(model, images, labels):
     supervision = Supervision(model.loss)
-    batch = {"x": images, "y": labels, "sample_weight": None, "valid": None}
-    batch = model.method.prepare(batch)
+    batch = model.method.prepare(batch_of(images, labels))
     terms = model.method.loss_terms(
         model.outputs_of(batch["x"], training=True), batch, supervision
     )
@@ -108,7 +114,7 @@ def train(of):
     keras.utils.set_random_seed(0)
     case, _ = of
     model, data = build(of)
-    weights, teacher = model.trainable_weights, case.teacher(model.method)
+    weights, teacher = model.trainable_weights, case.teacher(model)
     with tf.GradientTape(persistent=True) as tape:
         terms = terms_of(model, *data)
     both = {n: tape.gradient(term, [*weights, *teacher]) for n, term in terms.items()}

@@ -3,8 +3,10 @@ import numpy as np
 import pytest
 from keras import layers
 
+from keras_selfkd import FRSKD, SelfDistillationModel
 from keras_selfkd.networks import FusionShares, bifpn, prediction_head
 from keras_selfkd.networks.bifpn import upsample
+from tests import toys
 from tests.golden_arrays import GOLDEN, assert_parity, set_rule_weights
 
 
@@ -176,3 +178,9 @@ def test_convolution_before_upsampling_is_the_papers_order_exactly():
     np.testing.assert_allclose(before, after, atol=1e-5)
     for ours, papers in zip(norms[0].weights, norms[1].weights, strict=True):
         np.testing.assert_allclose(ours, papers, atol=1e-6)
+
+
+@pytest.mark.parametrize("taps", [["out2", "out1"], ["out1", "down1"]])
+def test_error_taps_that_do_not_fall(taps):
+    with pytest.raises(ValueError, match=r"fine to coarse, .* taps of \(\d, \d\)"):
+        SelfDistillationModel(toys.classifier(), FRSKD(width=1), taps=taps)

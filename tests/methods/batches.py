@@ -1,0 +1,24 @@
+"""A batch as a method gets it, and the terms that it makes of it."""
+
+import keras
+import numpy as np
+
+from keras_selfkd.batch import images_and_keys
+
+
+def batch_of(images, labels, **others):
+    """What a step hands to `prepare`."""
+    images, keys = images_and_keys(images)
+    batch = {"x": images, "y": labels, "sample_weight": None, "valid": None}
+    return {**batch, "progress": np.float32(0.0), **keys, **others}
+
+
+def cross_entropy(y, logits):
+    return keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
+
+
+def terms_of(model, images, labels, **others):
+    """The student's outputs for a batch, and the method's terms of them."""
+    prepared = model.method.prepare(batch_of(images, labels, **others))
+    student = model.outputs_of(prepared["x"], training=True)
+    return student, model.method.loss_terms(student, prepared, cross_entropy)
