@@ -73,7 +73,11 @@ def convolutions(model):
 def test_its_step_computes_no_more_than_plain_training_before():
     late, plain, method = (
         model_with(method)
-        for method in (Late(FRSKD(width=1)), Supervised(), FRSKD(width=1))
+        for method in (
+            Late(FRSKD(width=1, depth=1)),
+            Supervised(),
+            FRSKD(width=1, depth=1),
+        )
     )
     assert 0 < convolutions(late) == convolutions(plain)
     late.method.begin_epoch(2, 3)

@@ -353,7 +353,7 @@ def test_all_methods_that_compare_views_refuse_them(create):
 
 
 def test_other_methods_and_other_layers_are_fine():
-    SelfDistillationModel(small(ahead=[layers.RandomFlip()]), FRSKD(width=1))
+    SelfDistillationModel(small(ahead=[layers.RandomFlip()]), FRSKD(width=1, depth=1))
     normalization = layers.Normalization(mean=[0.1, 0.2, 0.3], variance=[1, 2, 3])
     ahead = [layers.Rescaling(2.0), normalization, OneDraw()]
     student = small(ahead=ahead, inside=[layers.Dropout(0.5)])

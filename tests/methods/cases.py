@@ -29,6 +29,8 @@ class Case(NamedTuple):
             dense to one.
         stopped_terms: Terms whose gradient must not reach what `teacher` returns.
         teacher: Function from the model to a list of variables.
+        variant: Whether it is another row's method with other arguments: it trains
+            classes alone.
         draws: What it draws differs on each replica, so that one device cannot repeat
             it.
         fast: Whether its tests run in `make test`.
@@ -38,6 +40,7 @@ class Case(NamedTuple):
     arguments: Any = {}  # noqa: RUF012 (never changed)
     stopped_terms: tuple = ()
     teacher: Callable = lambda model: []
+    variant: bool = False
     draws: bool = False
     fast: bool = False
 
@@ -50,6 +53,10 @@ class Case(NamedTuple):
     @property
     def dense(self):
         return getattr(self.kind, "dense", True)
+
+    def takes(self, student):
+        """Whether it trains a student of `trained.STUDENTS`."""
+        return student != "pixel" or (self.dense and not self.variant)
 
 
 def self_teacher(model):
@@ -111,14 +118,16 @@ OWN = {
             "channels": 5,
             "depth": 1,
         },
-        **frskd(),
+        **frskd(variant=True),
     ),
-    "frskd_mixup": Case(lambda: FRSKD(**SMALL, mixing=Mixup()), draws=True, **frskd()),
-    "frskd_late": Case(lambda: Late(FRSKD(**SMALL), start=0), **frskd()),
-    "plain_cutmix": Case(lambda: Supervised(mixing=CutMix()), draws=True),
+    "frskd_mixup": Case(
+        lambda: FRSKD(**SMALL, mixing=Mixup()), draws=True, **frskd(variant=True)
+    ),
+    "frskd_late": Case(lambda: Late(FRSKD(**SMALL), start=0), **frskd(variant=True)),
+    "plain_cutmix": Case(lambda: Supervised(mixing=CutMix()), variant=True, draws=True),
     # What a stranger would write.
-    "logits": Case(strangers.Confident),
-    "taps": Case(strangers.Deeper),
+    "logits": Case(strangers.Confident, variant=True),
+    "taps": Case(strangers.Deeper, variant=True),
     "memory": Case(strangers.Remember, fast=True),
 }
 

@@ -21,13 +21,13 @@ pytestmark = [
 ]
 
 
-def on_students(*fast, slow=()):
-    return pytest.mark.parametrize("of", students(*fast, slow=slow))
+def on_students(*every, **others):
+    return pytest.mark.parametrize("of", students(*every, **others))
 
 
-def on_trained(*fast, slow=()):
+def on_trained(*every, **others):
     """As `on_students`, for tests that only look at one training of each."""
-    return pytest.mark.parametrize("trained", students(*fast, slow=slow), indirect=True)
+    return pytest.mark.parametrize("trained", students(*every, **others), indirect=True)
 
 
 def on_replicas():
@@ -53,7 +53,7 @@ def norm(gradient):
     return 0.0 if gradient is None else float(tf.norm(tf.convert_to_tensor(gradient)))
 
 
-@on_trained("class", "pixel", slow=["nested"])
+@on_trained("class", "pixel", also=["nested"])
 def test_learns_with_finite_terms(trained):
     terms, history = trained.terms, trained.history
     assert set(terms) == set(trained.model.method.loss_weights)
@@ -62,7 +62,7 @@ def test_learns_with_finite_terms(trained):
     assert set(history) == {"loss", "accuracy", *(f"{t}_loss" for t in terms)}
 
 
-@on_trained("class", "pixel", slow=["nested"])
+@on_trained("class", "pixel", also=["nested"])
 def test_every_term_and_every_weight_gets_a_gradient(trained):
     for gradients in trained.gradients.values():
         assert sum(map(norm, gradients)) > 0.0
@@ -99,7 +99,7 @@ def test_zero_weight_means_no_gradient(trained):
     assert not all(np.array_equal(one, other) for one, other in same)
 
 
-@on_trained("class", slow=["pixel"])
+@on_trained("class", "pixel")
 def test_evaluate_and_predict_are_the_students_and_change_nothing(trained):
     model, (images, labels) = trained.model, trained.data
     before = model.get_weights()
@@ -154,7 +154,7 @@ def test_export_holds_only_the_student(trained, tmp_path):
     assert len(exported.variables) == len(trained.model.student.variables)
 
 
-@on_students("class", slow=["pixel"])
+@on_students("class", also=["pixel"])
 @pytest.mark.usefixtures("graphs_as_written")
 def test_reloaded_training_goes_on_bit_for_bit(of, tmp_path):
     """Saved after three batches, with an update every two."""
@@ -199,7 +199,7 @@ def test_two_replicas_train_as_one(two_replicas, method, condition):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-@on_students("class", slow=["pixel"])
+@on_students("class", also=["pixel"])
 def test_finite_in_mixed_precision(of, policy, tmp_path):
     keras.config.set_dtype_policy(policy)
     try:
@@ -219,7 +219,7 @@ def test_finite_in_mixed_precision(of, policy, tmp_path):
             assert layer.dtype_policy.name == policy, layer.path
 
 
-@on_students(slow=["class"])
+@on_students("class", slow=True)
 def test_xla_compiles(of):
     options = {"compile_options": {"jit_compile": True}}
     if not of[0].method().supports_jit:
@@ -233,7 +233,7 @@ def test_xla_compiles(of):
     assert np.all(np.isfinite(history["loss"]))
 
 
-@on_students("counting", slow=["pixel"])
+@on_students("counting", also=["pixel"])
 def test_steps_are_the_same_eagerly_in_a_graph_and_several_at_once(of):
     """And each is one forward pass of the student."""
     runs = []

@@ -43,17 +43,25 @@ def slow_if(condition):
     return pytest.mark.slow if condition else ()
 
 
-def students(*fast, slow=()):
-    """Every case with students that it takes, those of slow cases in the slow suite."""
+def students(*every, also=(), slow=False):
+    """Cases with students that they take.
+
+    Args:
+        *every: Names of students that train every case; in the slow suite, but for
+            the cases that are fast.
+        also: Names of students that train the fast cases alone, in the slow suite:
+            what differs there between methods is not what the test is about.
+        slow: Boolean, whether all of them belong to the slow suite.
+    """
     return [
         pytest.param(
             (case, student),
             id=f"{name}-{student}",
-            marks=slow_if(not case.fast or student in slow),
+            marks=slow_if(slow or not case.fast or student in also),
         )
         for name, case in CASES.items()
-        for student in (*fast, *slow)
-        if case.dense or student != "pixel"
+        for student in (*every, *also)
+        if case.takes(student) and (case.fast or student in every)
     ]
 
 

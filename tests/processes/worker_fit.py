@@ -34,7 +34,7 @@ def main(folder, forever=""):
     output = pathlib.Path(folder if chief else tempfile.mkdtemp())
     with strategy.scope():
         student = synchronize_batch_norm(toys.classifier(dropout=0.2))
-        model = SelfDistillationModel(student, FRSKD(width=1))
+        model = SelfDistillationModel(student, FRSKD(width=1, depth=1))
         model.compile(
             keras.optimizers.SGD(0.01, momentum=0.9),
             toys.cross_entropy(),
