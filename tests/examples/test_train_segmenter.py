@@ -1,4 +1,5 @@
 import json
+import re
 import shlex
 
 import keras
@@ -59,7 +60,8 @@ def test_a_trial_prints_progress_and_the_tables(fast_run):
     assert "val_mean_iou" in output
     assert "IoU, %  supervised  frskd" in output
     assert "points of mean IoU against supervised, one seed" in output
-    assert "100.000 % of the pixels of 16 images agree with Keras" in output
+    agreeing = re.search(r"(\S+) % of the pixels of 16 images agree with Keras", output)
+    assert float(agreeing[1]) > 99.9
     assert "\nFAST: this shows that it runs" in output
 
 

@@ -8,17 +8,7 @@ import tensorflow as tf
 from keras_selfkd import export_onnx
 from keras_selfkd.export import student as exports
 from keras_selfkd.export.onnx import count_onnx_operators, predict_onnx
-from tests.export.test_student import SHAPE, build_student
-
-
-@pytest.fixture(scope="module")
-def student():
-    return build_student()
-
-
-@pytest.fixture(scope="module")
-def images():
-    return np.random.default_rng(0).random((40, *SHAPE), "float32")
+from tests.export.conftest import SHAPE
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 3])
@@ -147,7 +137,8 @@ def test_layers_of_preprocessing_do_not_train(tmp_path, images, where):
     export_onnx(student, tmp_path / "m.onnx", images, preprocess)
     expected = student(images, training=False)
     outputs = predict_onnx(tmp_path / "m.onnx", images)
-    np.testing.assert_allclose(outputs, expected, atol=1e-5)
+    # Of about 50: float32 has seven digits, whose last depend on the processor.
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5)
 
 
 def test_operators_that_onnx_says_by_others(tmp_path):

@@ -6,17 +6,7 @@ from PIL import Image
 
 from keras_selfkd import export_saved_model
 from keras_selfkd.export import saved_model
-from tests.export.test_student import SHAPE, build_student
-
-
-@pytest.fixture(scope="module")
-def student():
-    return build_student()
-
-
-@pytest.fixture(scope="module")
-def images():
-    return np.random.default_rng(0).random((40, *SHAPE), "float32")
+from tests.export.conftest import SHAPE, build_student
 
 
 @pytest.mark.parametrize("batch_size", [None, 3])

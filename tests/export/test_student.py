@@ -12,29 +12,10 @@ from keras_selfkd.export.deployment import sample_images
 from keras_selfkd.export.litert import describe_input, import_litert, predict_tflite
 from keras_selfkd.export.report import decisions
 from keras_selfkd.export.student import export_saved_model, export_student
+from tests.export.conftest import SHAPE, build_student
 
-SHAPE = (12, 20, 1)
 # Bytes of a weight, by `quantize`.
 BYTES = {None: 4, "float16": 2, "dynamic": 1, "int8": 1}
-
-
-def build_student():
-    keras.utils.set_random_seed(0)
-    inputs = keras.Input(SHAPE)
-    x = keras.layers.Conv2D(8, 3, strides=2, use_bias=False)(inputs)
-    x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
-    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(64, 3)(x))
-    return keras.Model(inputs, keras.layers.Dense(5, dtype="float32")(x))
-
-
-@pytest.fixture(scope="module")
-def student():
-    return build_student()
-
-
-@pytest.fixture(scope="module")
-def images():
-    return np.random.default_rng(0).random((40, *SHAPE), "float32")
 
 
 @pytest.fixture
@@ -64,8 +45,10 @@ def test_writes_a_file_that_computes_what_keras_does(
     difference = np.abs(predict_tflite(path, images) - expected)
     assert difference.max() < {None: 1e-5, "float16": 1e-3}.get(quantize, 0.02)
     assert describe_input(path)["shape"] == [batch_size or -1, *SHAPE]
-    np.testing.assert_allclose(report.max_difference, difference.max(), rtol=1e-3)
-    np.testing.assert_allclose(report.mean_difference, difference.mean(), rtol=1e-3)
+    # What is left of logits around 1 may be their last digit, the processor's own.
+    rounding = {"rtol": 1e-3, "atol": 1e-7}
+    np.testing.assert_allclose(report.max_difference, difference.max(), **rounding)
+    np.testing.assert_allclose(report.mean_difference, difference.mean(), **rounding)
     assert report.agreement >= (1.0 if quantize in (None, "float16") else 0.9)
     assert report.path == str(path)
     assert report.bytes == path.stat().st_size
