@@ -77,10 +77,10 @@ class NFD(FRSKD):
         config = dict(config)
         if config.pop("teacher", None) is not None:
             raise ValueError(
-                "This training model was saved by an earlier version. A trained network "
-                "teaches by `Taught(teacher, soft_label_weight=0)` now: build a new "
-                "model with it, around a student of the same layers. Received: NFD with "
-                "a teacher"
+                "This training model was saved by an earlier version; a trained "
+                "network teaches by `Taught(teacher, soft_label_weight=0)`. Build a "
+                "new model with it, around a student of the same layers. Received: NFD "
+                "with a teacher"
             )
         config.pop("teacher_taps", None)
         return super().from_config(config)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from examples import train_segmenter
 from examples.data.segmentation_data import load_masked_data
-from examples.runs.task import build
+from examples.runs.task import build, student_name
 from examples.runs.unused_flags import refuse_unused
 from examples.students.by_name import segmenter_builders
 from keras_selfkd.distributed.layers import batch_norms
@@ -226,7 +226,7 @@ def test_documented_commands_are_accepted():
         with flagsaver.flagsaver():
             rest = flags.FLAGS(shlex.split(command)[2:])
             assert len(rest) == 1, command
-            name = train_segmenter.student_name()
+            name = student_name(train_segmenter.TASK)
             assert name in segmenter_builders(), command
 
 
