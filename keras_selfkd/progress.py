@@ -75,8 +75,8 @@ class Progress:
     """
 
     def __init__(self):
-        # Of the planned length: where the epoch begins, what a step adds, and the
-        # steps since then; each replica counts, as all of them take each step.
+        # One over the planned length; of it where the epoch begins, what a step adds,
+        # and the steps since then. Each replica counts, as all of them take each step.
         self._state = keras.Variable(
             [1.0, 0.0, 0.0, 0.0],
             dtype="float32",
@@ -89,15 +89,15 @@ class Progress:
     def begin_epoch(self, epoch, epochs, steps):
         """Sets the progress of an epoch of `epochs`, with `steps` if they are known."""
         if steps is None:
-            self._state.assign([epochs, epoch, 0, 0])
+            self._state.assign([1 / epochs, epoch, 0, 0])
         else:
-            self._state.assign([epochs * steps, epoch * steps, 1, 0])
+            self._state.assign([1 / (epochs * steps), epoch * steps, 1, 0])
 
     def next_step(self):
         """The progress of the step that begins, a float32 scalar."""
-        length, start, each, steps = ops.unstack(ops.convert_to_tensor(self._state))
+        scale, start, each, steps = ops.unstack(ops.convert_to_tensor(self._state))
         self._state.assign_add([0.0, 0.0, 0.0, 1.0])
-        return (start + each * steps) / length
+        return (start + each * steps) * scale
 
 
 class ProgressModel(keras.Model):

@@ -141,8 +141,8 @@ CASES = {
     **OWN,
 }
 
-# Those that one device can repeat exactly, so that it can be compared with several.
-EXACT = [name for name, case in CASES.items() if not case.draws]
+# Methods that one device can repeat exactly, so that it can be compared with several.
+EXACT = [name for name, case in CASES.items() if not case.draws | case.variant]
 
 
 def inputs_for(method, images):
