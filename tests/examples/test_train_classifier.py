@@ -154,7 +154,7 @@ def test_a_mistake_ends_in_one_line_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("argument", ["--method=frksd", "--epochs=0", "--width=x"])
+@pytest.mark.parametrize("argument", ["--method=frksd", "--epochs=0", "--clipvalue=x"])
 def test_flags_out_of_range_are_refused_by_name(argument):
     name = argument.split("=")[0].removeprefix("--")
     with flagsaver.flagsaver(), pytest.raises(flags.Error, match=name):

@@ -101,20 +101,19 @@ def test_the_result_is_that_of_the_saved_student(fast_run):
     assert len(score["iou"]) == len(result["labels"]) == 11
 
 
-def test_nfd_learns_from_an_earlier_runs_student(fast_run, tmp_path):
+def test_learns_from_an_earlier_runs_student(fast_run, tmp_path):
     run_main(
         "--fast",
-        "--method=nfd",
+        "--method=taught",
         f"--teacher={fast_run[0]}/baseline.keras",
-        "--soft_label_weight=1",
         "--taps=up1_2_out",
         "--teacher_taps=up1_2_out",
         "--nobaseline",
         "--noexport",
-        f"--run_dir={tmp_path}/nfd",
+        f"--run_dir={tmp_path}/taught",
     )
-    rows = history(tmp_path / "nfd")
-    assert [row["method"] for row in rows] == ["nfd", "nfd"]
+    rows = history(tmp_path / "taught")
+    assert [row["method"] for row in rows] == ["taught", "taught"]
     assert all(float(row["feature_loss"]) > 0 for row in rows)
     assert all(float(row["soft_label_loss"]) > 0 for row in rows)
     assert "teacher_task_loss" not in rows[0]
@@ -252,7 +251,7 @@ def test_error_flags(argument, message, tmp_path):
 
 def test_error_no_teacher(tmp_path):
     with pytest.raises(SystemExit, match="Expected --teacher to be a trained model"):
-        run_main("--method=nfd", "--teacher=x.keras", f"--run_dir={tmp_path}/run")
+        run_main("--method=taught", "--teacher=x.keras", f"--run_dir={tmp_path}/run")
 
 
 def test_averages_span_a_tenth_of_the_steps():

@@ -19,7 +19,10 @@ def weights_of(name):
 def test_a_weight_of_0_leaves_its_term_out(name):
     """Not logged, and no part of the loss; the networks of such terms stand still."""
     zeros = dict.fromkeys(weights_of(name), 0)
-    method = getattr(keras_selfkd, name)(**zeros)
+    kind = getattr(keras_selfkd, name)
+    taught = "teacher" in inspect.signature(kind).parameters
+    teacher = {"teacher": toys.classifier()} if taught else {}
+    method = kind(**teacher, **zeros)
     model = SelfDistillationModel(toys.classifier(), method)
     model.compile("sgd", toys.cross_entropy())
     logs = model.train_on_batch(*toys.class_data(8), return_dict=True)
