@@ -40,9 +40,9 @@ bifpn3_top_down4,bifpn2_out5
       --soft_label_weight=1 --feature_weight=50 --temperature=1 --ramp_start=0.667
       --batch_size=8 --gradient_accumulation_steps=4 --epochs=60 --schedule=step
       --drops=0.667 --learning_rate=0.01 --weight_decay=5e-4 --clipvalue=2
-  NFD from a trained teacher of the same images:
+  the maps of a trained network for the same images as targets, as in NFD's paper:
     python -m examples.train_segmenter --method=taught --teacher=runs/x/baseline.keras
-      --taps=up1_2_out --teacher_taps=up1_2_out
+      --taps=up1_2_out --teacher_taps=up1_2_out --soft_label_weight=0
 """
 
 import numpy as np

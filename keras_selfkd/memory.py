@@ -36,7 +36,7 @@ class ExampleMemory(keras.layers.Layer):
     """
 
     def __init__(self, examples, width, *, initializer="zeros", **kwargs):
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(**{"trainable": False, **kwargs})
         check_integer(examples=examples, width=width)
         self.examples = examples
         self.width = width

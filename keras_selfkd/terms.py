@@ -57,18 +57,19 @@ class Terms:
         """
         reduced = {}
         for name, term in terms.items():
-            weight = self.weights[name]
-            if isinstance(weight, Ramp):
-                weight = weight(batch["progress"])
-            elif callable(weight):
-                weight = weight(step)
-            reduced[name] = weight * supervision.reduce(
+            value = supervision.reduce(
                 term,
                 batch["sample_weight"],
                 batch["valid"],
                 copies=replica.copies,
                 portion=replica.portion,
             )
+            weight = self.weights[name]
+            if callable(weight):
+                of_progress = isinstance(weight, Ramp)
+                weight = weight(batch["progress"] if of_progress else step)
+                weight = keras.ops.cast(weight, value.dtype)
+            reduced[name] = weight * value
         return reduced
 
 

@@ -37,6 +37,13 @@ def test_error_values_of_another_width(values):
         ExampleMemory(5, 2).write([0], values)
 
 
+def test_survives_serialization():
+    memory = ExampleMemory(5, 2, initializer="ones", dtype="float16")
+    again = ExampleMemory.from_config(memory.get_config())
+    assert (again.examples, again.width, again.rows.dtype) == (5, 2, "float16")
+    np.testing.assert_array_equal(again.read([4]), [[1, 1]])
+
+
 @pytest.mark.parametrize("sizes", [(0, 2), (2, 1.5)])
 def test_error_sizes(sizes):
     with pytest.raises(ValueError, match="to be an integer of at least 1"):

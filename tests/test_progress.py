@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_selfkd import Ramp, SelfDistillationModel, Supervised
+from keras_selfkd import Ramp, SelfDistillationModel, SigmoidRampUp, Supervised
 from tests import toys
 
 
@@ -121,3 +121,18 @@ def test_ramped_weights_follow_it():
     logged = history["progress_loss"]
     expected = 8 * np.exp(-5 * (1 - QUARTERS) ** 2)
     np.testing.assert_allclose(logged, expected.mean(1), rtol=1e-5)
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("weight", [Ramp(8.0), SigmoidRampUp(0, 8, 8.0)])
+def test_weights_that_vary_also_in_float64(weight):
+    class Ramped(Supervised):
+        task_weight = weight
+
+    model = SelfDistillationModel(toys.classifier(batch_norm=False), Ramped())
+    model.compile(keras.optimizers.SGD(0.0), toys.cross_entropy())
+    logged = model.fit(batches(), epochs=2, shuffle=False, verbose=0).history["loss"]
+    loss = model.evaluate(batches(), verbose=0)
+    weights = 8 * np.exp(-5 * (1 - QUARTERS) ** 2)
+    # Each batch has each class once, but not the same images.
+    np.testing.assert_allclose(logged, loss * weights.mean(1), rtol=0.05)
