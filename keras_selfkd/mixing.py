@@ -234,7 +234,7 @@ def box_at(size, drawn):
         # An image's size may be known in the step alone, as an integer tensor.
         positions = ops.arange(length, dtype="float32")
         middles = (positions + 0.5) / ops.cast(length, "float32")
-        return ops.abs(middles - center) < 0.5 * side
+        return ops.abs(middles - ops.cast(center, "float32")) < 0.5 * side
 
     rows, columns = (
         within(length, drawn.center[axis]) for axis, length in enumerate(size)

@@ -122,6 +122,7 @@ def train(of):
     keras.utils.set_random_seed(0)
     case, _ = of
     model, data = build(of)
+    model.method.begin_epoch(0, 1)  # As `fit` does.
     weights, teacher = model.trainable_weights, case.teacher(model)
     with tf.GradientTape(persistent=True) as tape:
         terms = terms_of(model, *data)
