@@ -55,21 +55,8 @@ def batch_of_replica(tensors):
     if tensors[0].shape[0] is not None and not tf.executing_eagerly():
         return ReplicaBatch(tensors, examples, portion=portion_of(examples))
     missing = sum_over_replicas(tf.cast(examples == 0, tf.int32)) > 0
-
-    def across(strategy, missing, *tensors):
-        def all_examples():
-            return [strategy.gather(tensor, axis=0) for tensor in tensors]
-
-        def nothing():
-            local = [strategy.experimental_local_results(t)[0] for t in tensors]
-            return [tensor[:0] for tensor in local]
-
-        return tf.cond(
-            strategy.experimental_local_results(missing)[0], all_examples, nothing
-        )
-
     context = tf.distribute.get_replica_context()
-    gathered = context.merge_call(across, args=(missing, *tensors))
+    gathered = context.merge_call(gather_if, args=(missing, *tensors))
     tensors_of_all = tf.cond(missing, lambda: gathered, lambda: tensors)
     if not tf.executing_eagerly():
         for one, tensor in zip(tensors_of_all, tensors, strict=True):

@@ -17,8 +17,8 @@ def cross_entropy(y, logits):
     return keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
 
 
-def terms_of(model, images, labels, **others):
+def terms_of(model, images, labels, supervise=cross_entropy, **others):
     """The student's outputs for a batch, and the method's terms of them."""
     prepared = model.method.prepare(batch_of(images, labels, **others))
     student = model.outputs_of(prepared["x"], training=True)
-    return student, model.method.loss_terms(student, prepared, cross_entropy)
+    return student, model.method.loss_terms(student, prepared, supervise)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_selfkd import SelfDistillationModel
 from keras_selfkd.supervision import Supervision
 from tests import memory, toys
-from tests.methods.batches import batch_of
+from tests.methods.batches import terms_of
 from tests.methods.cases import CASES, inputs_for
 
 
@@ -85,12 +85,8 @@ def rows(data, which):
     return tf.nest.map_structure(lambda values: values[which], data)
 
 
-def terms_of(model, images, labels):
-    supervision = Supervision(model.loss)
-    batch = model.method.prepare(batch_of(images, labels))
-    terms = model.method.loss_terms(
-        model.outputs_of(batch["x"], training=True), batch, supervision
-    )
+def mean_terms(model, images, labels):
+    _, terms = terms_of(model, images, labels, Supervision(model.loss))
     return {name: tf.reduce_mean(term) for name, term in terms.items()}
 
 
@@ -125,7 +121,7 @@ def train(of):
     model.method.begin_epoch(0, 1)  # As `fit` does.
     weights, teacher = model.trainable_weights, case.teacher(model)
     with tf.GradientTape(persistent=True) as tape:
-        terms = terms_of(model, *data)
+        terms = mean_terms(model, *data)
     both = {n: tape.gradient(term, [*weights, *teacher]) for n, term in terms.items()}
     gradients = {name: found[: len(weights)] for name, found in both.items()}
     stopped = {name: both[name][len(weights) :] for name in case.stopped_terms}
