@@ -8,12 +8,14 @@ import pytest
 import tensorflow as tf
 
 from tests import memory
+from tests.processes.workers import run_graphs_as_written
 
 # Two logical devices stand in for two GPUs; only before TensorFlow starts.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
     [tf.config.LogicalDeviceConfiguration()] * 2,
 )
+run_graphs_as_written()
 
 
 def pytest_collection_finish():
@@ -43,14 +45,6 @@ def double():
     yield
     keras.config.set_floatx("float32")
     keras.config.set_dtype_policy("float32")
-
-
-@pytest.fixture
-def graphs_as_written():
-    """The optimiser orders the sums of equal graphs differently, to the last bit."""
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    yield
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from keras_selfkd import ExampleMemory, SelfDistillationModel
 from keras_selfkd.distributed.strategies import strategy_by_name
 from tests import memory, toys
 from tests.methods.cases import CASES, EXACT, inputs_for
+from tests.processes.workers import run_graphs_as_written
 
 
 def sgd(learning_rate=0.01, **options):
@@ -189,6 +190,7 @@ def load(path):
 
 
 def main(path, few=""):
+    run_graphs_as_written()
     strategy = strategy_by_name("multi_worker")
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")

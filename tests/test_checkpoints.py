@@ -13,10 +13,7 @@ from keras_selfkd import FRSKD, Checkpoints, SelfDistillationModel
 from tests import toys
 from tests.processes import workers
 
-pytestmark = [
-    pytest.mark.usefixtures("graphs_as_written"),
-    pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning")
 FILES = ["model.weights.h5", "callbacks.npz", "callbacks.json", "SHA256SUMS"]
 X, Y = np.ones((4, 3)), np.ones((4, 2))
 

@@ -33,7 +33,6 @@ def compiled(model=None, optimizer="sgd", **options):
 
 
 # On some processors the graph optimiser takes other kernels for other graphs.
-@pytest.mark.usefixtures("graphs_as_written")
 @pytest.mark.parametrize("options", [{}, {"regularizer": "l2", "dropout": 0.3}])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_supervised_is_plain_fit_bit_for_bit(options, weighted):

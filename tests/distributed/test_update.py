@@ -40,7 +40,6 @@ def test_losses_of_layers_are_those_of_this_pass():
     assert model.losses == []
 
 
-@pytest.mark.usefixtures("graphs_as_written")
 def test_a_layer_that_replaces_its_own_weights_trains_as_plainly():
     def student():
         images = keras.Input((8, 8, 3))

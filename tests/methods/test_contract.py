@@ -157,7 +157,6 @@ def test_export_holds_only_the_student(trained, tmp_path):
 
 
 @on_students("class", also=["pixel"])
-@pytest.mark.usefixtures("graphs_as_written")
 def test_reloaded_training_goes_on_bit_for_bit(of, tmp_path):
     """Saved after three batches, with an update every two."""
     optimizer = keras.optimizers.SGD(0.01, momentum=0.9, gradient_accumulation_steps=2)

@@ -19,6 +19,7 @@ from keras_selfkd import FRSKD, SelfDistillationModel
 from keras_selfkd.distributed.layers import synchronize_batch_norm
 from keras_selfkd.distributed.strategies import strategy_by_name
 from tests import toys
+from tests.processes.workers import run_graphs_as_written
 
 
 class SayEpoch(keras.callbacks.Callback):
@@ -27,6 +28,7 @@ class SayEpoch(keras.callbacks.Callback):
 
 
 def main(folder, forever=""):
+    run_graphs_as_written()
     strategy = strategy_by_name("multi_worker")
     keras.utils.set_random_seed(0)
     # Every worker saves, because that takes all of them; the chief's files are kept.
