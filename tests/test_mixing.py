@@ -284,8 +284,8 @@ class FixedCut(CutMix):
 @pytest.mark.parametrize(
     "create",
     [
-        lambda: FRSKD(width=1, mixing=Fixed()),
-        lambda: FRSKD(width=1, mixing=FixedCut()),
+        lambda: FRSKD(width=1, depth=1, mixing=Fixed()),
+        lambda: Supervised(mixing=FixedCut()),
         lambda: MixSKD(mixing=Fixed()),
     ],
     ids=["mixup", "cutmix", "mixskd"],

@@ -118,7 +118,7 @@ def test_two_workers_equal_one_device(tmp_path):
     outputs = workers.outputs_of(processes)
     assert [process.returncode for process in processes] == [0, 0], outputs
     first, second = (equality.load(file) for file in files)
-    assert list(first) == equality.cases(few=True)
+    assert list(first) == equality.cases_of_workers()
     for (method, condition), found in first.items():
         one_device = tf.distribute.get_strategy()
         weights, losses = equality.train(method, condition, one_device)

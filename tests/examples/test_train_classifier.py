@@ -190,8 +190,9 @@ def test_documented_commands_parse(command, tmp_path):
     ],
 )
 def test_a_trial_runs_with_other_flags(tmp_path, arguments):
+    few = ("--fast", "--verbose=2", "--nobaseline", "--depth=1")
     result = subprocess.run(
-        [*COMMAND, "--fast", "--verbose=2", f"--run_dir={tmp_path}", *arguments],
+        [*COMMAND, *few, f"--run_dir={tmp_path}", *arguments],
         capture_output=True,
         text=True,
         cwd=ROOT,

@@ -10,14 +10,14 @@ from examples.runs.run import Run
 from tests.examples.runner import assert_same_run, run_main
 from tests.processes import kills, workers
 
-TINY = ("--epochs=4", "--batch_size=50", "--train_per_class=10", "--noexport")
+TINY = ("--epochs=4", "--batch_size=50", "--train_per_class=10", "--depth=1")
 
 
 @pytest.fixture(scope="module")
 def tiny_run(tmp_path_factory):
     """A run of four epochs that nothing interrupts."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    run_main(*TINY, f"--run_dir={folder}")
+    run_main(*TINY, "--noexport", f"--run_dir={folder}")
     return folder
 
 
@@ -60,7 +60,7 @@ def test_flagfile_repeats_a_run_exactly(tiny_run, tmp_path):
 
 def test_resuming_a_finished_run_only_prints_its_table(tiny_run, capsys):
     before = {file: file.stat().st_mtime_ns for file in tiny_run.rglob("*")}
-    run_main(*TINY, f"--run_dir={tiny_run}", "--resume")
+    run_main(*TINY, "--noexport", f"--run_dir={tiny_run}", "--resume")
     output = capsys.readouterr().out
     assert "Training" not in output
     assert "test accuracy" in output
@@ -75,7 +75,7 @@ def test_the_same_command_in_another_process_gives_the_same_run(whole_run, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("point", "call"), [("step", 11), ("writing", 450), ("export", 2)]
+    ("point", "call"), [("step", 5), ("writing", 450), ("export", 1)]
 )
 def test_a_killed_process_resumes_bit_for_bit(whole_run, tmp_path, point, call):
     assert kills.run(tmp_path / "killed", point, call) == -signal.SIGKILL
@@ -83,23 +83,35 @@ def test_a_killed_process_resumes_bit_for_bit(whole_run, tmp_path, point, call):
     assert kills.equal(tmp_path / "killed", whole_run)
 
 
-@pytest.mark.slow
-def test_two_workers_train_and_the_chief_writes(tmp_path):
-    folder = tmp_path / "run"
-    arguments = ["--fast", "--strategy=multi_worker", f"--run_dir={folder}"]
-    processes = workers.start("examples.train_classifier", [arguments] * 2)
+def by_workers(*folders):
+    """Trains as two workers, each with its folder; their processes."""
+    flags = [*TINY, "--strategy=multi_worker", "--resume"]
+    each = [[*flags, f"--run_dir={folder}"] for folder in folders]
+    return workers.start("examples.train_classifier", each)
+
+
+@pytest.fixture(scope="module")
+def workers_run(tmp_path_factory):
+    """A run of two workers that nothing interrupts, and what both printed."""
+    folder = tmp_path_factory.mktemp("runs") / "workers"
+    processes = by_workers(folder, folder)
     outputs = workers.outputs_of(processes)
     assert [process.returncode for process in processes] == [0, 0], outputs
+    return folder, outputs
+
+
+@pytest.mark.slow
+def test_two_workers_train_and_the_chief_writes(workers_run):
+    folder, outputs = workers_run
     assert "predictions agree with Keras" in outputs[0]
     assert not re.search("Training|Epoch|accuracy", outputs[1]), outputs[1]
     assert (folder / "student.tflite").exists()
 
 
 @pytest.mark.slow
-def test_workers_resume_after_one_was_killed(tmp_path):
+def test_workers_resume_after_one_was_killed(workers_run, tmp_path):
     folder = tmp_path / "run"
-    arguments = [*TINY, "--strategy=multi_worker", f"--run_dir={folder}", "--resume"]
-    processes = workers.start("examples.train_classifier", [arguments] * 2)
+    processes = by_workers(folder, folder)
     workers.wait_until(
         lambda: list(folder.glob("checkpoints/frskd/epoch-*")), processes
     )
@@ -108,24 +120,17 @@ def test_workers_resume_after_one_was_killed(tmp_path):
     assert processes[0].returncode == 1
     assert "Start all workers again with --resume" in output
     # The second worker looks for the checkpoint on another disk, then on the right one.
-    elsewhere = [*arguments, f"--run_dir={tmp_path / 'elsewhere'}"]
-    processes = workers.start("examples.train_classifier", [arguments, elsewhere])
+    processes = by_workers(folder, tmp_path / "elsewhere")
     outputs = workers.outputs_of(processes)
     assert [process.returncode for process in processes] == [1, 1], outputs
     # The first to say so may end before the other has heard it.
     assert any("must lie on storage that they share" in each for each in outputs)
-    processes = workers.start("examples.train_classifier", [arguments] * 2)
+    processes = by_workers(folder, folder)
     outputs = workers.outputs_of(processes)
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert len(Run(folder).rows("frskd")) == 4
-    assert (folder / "result.json").exists()
-    whole = tmp_path / "whole"
-    arguments[-2] = f"--run_dir={whole}"
-    processes = workers.start("examples.train_classifier", [arguments] * 2)
-    outputs = workers.outputs_of(processes)
-    assert [process.returncode for process in processes] == [0, 0], outputs
     *_, weights = kills.files(folder)
-    *_, expected = kills.files(whole)
+    *_, expected = kills.files(workers_run[0])
     for ours, theirs in zip(weights, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 

@@ -39,8 +39,7 @@ def on_replicas():
             condition,
             marks=slow_if(not CASES[method].fast or condition not in equality.FEW),
         )
-        for method, condition in equality.cases()
-        if condition in (*equality.FEW, *equality.MORE.get(method, ()))
+        for method, condition in equality.cases(few=True)
     ]
 
 
@@ -200,7 +199,7 @@ def test_two_replicas_train_as_one(two_replicas, method, condition):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-@on_students("class", also=["pixel"])
+@on_students("class", also=["pixel"], again=False)
 def test_finite_in_mixed_precision(of, policy, tmp_path):
     keras.config.set_dtype_policy(policy)
     try:
@@ -220,7 +219,7 @@ def test_finite_in_mixed_precision(of, policy, tmp_path):
             assert layer.dtype_policy.name == policy, layer.path
 
 
-@on_students("class", slow=True)
+@on_students("class", slow=True, again=False)
 def test_xla_compiles(of):
     options = {"compile_options": {"jit_compile": True}}
     if not of[0].method().supports_jit:
@@ -235,7 +234,7 @@ def test_xla_compiles(of):
 
 
 @pytest.mark.usefixtures("double")
-@on_students("counting", also=["pixel"])
+@on_students("counting", also=["pixel"], again=False)
 def test_steps_are_the_same_eagerly_in_a_graph_and_several_at_once(of):
     """And each is one forward pass of the student. In float64, as rounding grows."""
     runs = []

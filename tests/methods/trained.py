@@ -43,7 +43,7 @@ def slow_if(condition):
     return pytest.mark.slow if condition else ()
 
 
-def students(*every, also=(), slow=False):
+def students(*every, also=(), slow=False, again=True):
     """Cases with students that they take.
 
     Args:
@@ -52,6 +52,8 @@ def students(*every, also=(), slow=False):
         also: Names of students that train the fast cases alone, in the slow suite:
             what differs there between methods is not what the test is about.
         slow: Boolean, whether all of them belong to the slow suite.
+        again: Boolean, whether methods of other rows train with other arguments, too,
+            and not only where something is drawn.
     """
     return [
         pytest.param(
@@ -60,6 +62,7 @@ def students(*every, also=(), slow=False):
             marks=slow_if(slow or not case.fast or student in also),
         )
         for name, case in CASES.items()
+        if again or case.draws or not case.variant
         for student in (*every, *also)
         if case.takes(student) and (case.fast or student in every)
     ]

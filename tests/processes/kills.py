@@ -17,8 +17,8 @@ def run(folder, point=None, call=None, method="frskd"):
     """Trains in a process of its own, killed where the point says; its exit code."""
     module = "tests.processes.kill_itself" if point else "examples.train_classifier"
     kill = [point, str(call)] if point else []
-    command = [sys.executable, "-m", module, *kill, *TINY, f"--method={method}"]
-    command += [f"--run_dir={folder}"]
+    command = [sys.executable, "-m", module, *kill, *TINY]
+    command += ["--nobaseline", f"--method={method}", f"--run_dir={folder}"]
     done = subprocess.run([*command, "--resume"], cwd=ROOT, capture_output=True)
     if done.returncode not in (0, -signal.SIGKILL):
         raise RuntimeError(done.stderr.decode()[-2000:])
@@ -32,11 +32,10 @@ def files(folder):
     scores = json.loads((folder / "result.json").read_text())["scores"]
     for score in scores.values():
         del score["seconds"]
-    weights = [
-        weight
-        for name in ("student", "baseline")
-        for weight in keras.models.load_model(folder / f"{name}.keras").get_weights()
+    students = [
+        keras.models.load_model(path) for path in sorted(folder.glob("*.keras"))
     ]
+    weights = [weight for one in students for weight in one.get_weights()]
     return names, (folder / "history.csv").read_bytes(), scores, weights
 
 
