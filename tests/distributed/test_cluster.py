@@ -112,6 +112,8 @@ def test_two_workers_fit_evaluate_predict_and_save(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("double")
+@pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning")
+@pytest.mark.filterwarnings("ignore:The student's layers after:UserWarning")
 def test_two_workers_equal_one_device(tmp_path):
     files = [str(tmp_path / f"{index}.npz") for index in (0, 1)]
     processes = workers.start("tests.equality", [[file, "few"] for file in files])

@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras_selfkd import FRSKD, SelfDistillationModel, Supervised
 from keras_selfkd.distributed import layers, strategies, update
 from tests import equality, toys
+from tests.methods.strangers import Deeper
 from tests.replica_values import local, run
 
 pytestmark = pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning")
@@ -20,7 +21,7 @@ def test_none_is_the_default_strategy():
 
 def test_one_device_trains():
     with tf.distribute.OneDeviceStrategy("CPU:0").scope():
-        model = SelfDistillationModel(toys.classifier(), FRSKD(width=1, depth=1))
+        model = SelfDistillationModel(toys.classifier(), Deeper())
         model.compile("sgd", toys.cross_entropy())
     assert np.isfinite(model.fit(*toys.class_data(9), verbose=0).history["loss"][0])
 
@@ -121,7 +122,7 @@ def test_evaluation_counts_every_example_once(two_replicas, eagerly):
 
 def test_an_empty_replica_trains_eagerly(two_replicas):
     with two_replicas.scope():
-        model = SelfDistillationModel(toys.classifier(), FRSKD(width=1, depth=1))
+        model = SelfDistillationModel(toys.classifier(), Deeper())
         model.compile("sgd", toys.cross_entropy(), run_eagerly=True)
     history = model.fit(*toys.class_data(3), batch_size=2, verbose=0).history
     assert np.isfinite(history["loss"][0])
@@ -145,7 +146,8 @@ def test_what_is_not_finite_on_one_replica_skips_the_step_on_all(two_replicas, p
     keras.config.set_dtype_policy(policy)
     try:
         with two_replicas.scope():
-            model = SelfDistillationModel(toys.classifier(), FRSKD(width=1, depth=1))
+            method, taps = FRSKD(width=1, depth=1), ["out2", "out3"]
+            model = SelfDistillationModel(toys.classifier(), method, taps)
             model.compile(keras.optimizers.SGD(0.1), toys.cross_entropy())
     finally:
         keras.config.set_dtype_policy("float32")
