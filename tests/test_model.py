@@ -16,17 +16,24 @@ from keras_selfkd import (
     Supervised,
 )
 from tests import toys
+from tests.methods.strangers import Confident, Deeper
 
 pytestmark = pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning")
 
 
-def frskd(student=None, **options):
-    method = FRSKD(width=1, depth=1)
-    return SelfDistillationModel(student or toys.classifier(**options), method)
+def frskd(student=None, method=None):
+    """Two taps: it is its self-teacher that takes long to trace."""
+    student, method = student or toys.classifier(), method or FRSKD(width=1, depth=1)
+    return SelfDistillationModel(student, method, taps=["out2", "out3"])
+
+
+def deeper(**options):
+    """Two terms and taps without a network: traced in a third of the time."""
+    return SelfDistillationModel(toys.classifier(**options), Deeper())
 
 
 def compiled(model=None, optimizer="sgd", **options):
-    model = model or frskd()
+    model = model or deeper()
     options = {"loss": toys.cross_entropy(), **options}
     model.compile(optimizer, **options)
     return model
@@ -102,8 +109,8 @@ def test_class_weight_is_sample_weight():
 
 def test_weights_apply_to_every_term():
     images, labels = toys.class_data()
-    for method in (FRSKD(width=1, depth=1), Supervised()):
-        model = compiled(SelfDistillationModel(toys.classifier(), method))
+    for model in (frskd(), SelfDistillationModel(toys.classifier(), Supervised())):
+        compiled(model)
         logs = model.train_on_batch(
             images, labels, sample_weight=np.zeros(16), return_dict=True
         )
@@ -113,7 +120,7 @@ def test_weights_apply_to_every_term():
 def test_sum_reduction_is_honoured():
     images, labels = toys.class_data()
     mean, total = (
-        compiled(frskd(), loss=toys.cross_entropy(reduction=reduction))
+        compiled(loss=toys.cross_entropy(reduction=reduction))
         for reduction in ("sum_over_batch_size", "sum")
     )
     total.set_weights(mean.get_weights())
@@ -247,7 +254,7 @@ def test_error_terms_of_all_views(known, weighted):
 
 def test_terms_add_up_to_the_loss():
     method = FRSKD(width=1, depth=1, soft_label_weight=0.5, feature_weight=7.0)
-    model = compiled(SelfDistillationModel(toys.classifier(), method))
+    model = compiled(frskd(method=method))
     logs = model.train_on_batch(*toys.class_data(8), return_dict=True)
     terms = {name: value for name, value in logs.items() if name != "loss"}
     assert len(terms) == 4
@@ -264,7 +271,7 @@ def test_a_weight_of_0_leaves_a_term_out(zero):
     images, labels = toys.class_data(8)
     method = FRSKD(width=1, depth=1, feature_weight=zero, soft_label_weight=zero)
     method.feature_loss = failing
-    model = compiled(SelfDistillationModel(toys.classifier(), method))
+    model = compiled(frskd(method=method))
     logs = model.train_on_batch(images, labels, return_dict=True)
     assert set(logs) == {"loss", "task_loss", "teacher_task_loss"}
 
@@ -356,7 +363,8 @@ def test_a_batch_that_is_not_finite_changes_nothing(replicas, two_replicas):
     strategy = two_replicas if replicas == 2 else tf.distribute.get_strategy()
     with strategy.scope():
         optimizer = keras.optimizers.Adam()
-        model = compiled(frskd(steep_classifier()), optimizer)
+        student = SelfDistillationModel(steep_classifier(), Confident())
+        model = compiled(student, optimizer)
     images, labels = toys.class_data()
     model.fit(images, labels, verbose=0)
     before = model.get_weights() + [
@@ -401,7 +409,7 @@ def test_activity_regularizers_count_each_replica_once(two_replicas):
 def test_uneven_replicas(two_replicas):
     images, labels = toys.class_data(11)
     with two_replicas.scope():
-        model = compiled(frskd(batch_norm=False))
+        model = compiled(deeper(batch_norm=False))
     history = model.fit(images, labels, batch_size=8, epochs=2, verbose=0).history
     assert np.all(np.isfinite(history["loss"]))
     assert all(np.all(np.isfinite(weight)) for weight in model.get_weights())
@@ -421,7 +429,7 @@ def test_mixed_float16_scales_its_loss(tmp_path):
 
 
 def test_loads_with_safe_mode_and_no_custom_objects(tmp_path):
-    model = compiled()
+    model = compiled(frskd())
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     assert type(loaded) is SelfDistillationModel
