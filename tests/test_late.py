@@ -11,7 +11,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning
 
 def model_with(method, batch_norm=True):
     keras.utils.set_random_seed(0)
-    model = SelfDistillationModel(toys.classifier(batch_norm=batch_norm), method)
+    student = toys.classifier(batch_norm=batch_norm)
+    model = SelfDistillationModel(student, method, taps=["out2", "out3"])
     optimizer = keras.optimizers.SGD(0.003, momentum=0.9, weight_decay=0.01)
     model.compile(optimizer, toys.cross_entropy(), metrics=["accuracy"])
     return model
