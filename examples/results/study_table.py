@@ -8,7 +8,7 @@ from scipy import stats
 
 from keras_selfkd.files import staging
 
-RATIOS = ("accuracy", "mean_iou", "calibration_error")  # Shown in percent.
+_OTHERS = ("nll", "calibration_error", "validation")
 
 
 class Comparison(NamedTuple):
@@ -62,7 +62,7 @@ def rows_of(results, costs, metric, per_class):
                 * result["epochs"]
                 / result["budget"],
                 "seconds": result.get("seconds"),
-                **{n: score.get(n) for n in (metric, "nll", "calibration_error")},
+                **{name: score.get(name) for name in (metric, *_OTHERS)},
                 "diverged": result.get("diverged"),
                 "note": result["note"],
                 "flags": " ".join(result["flags"]),
@@ -146,10 +146,13 @@ def table(rows, metric, baseline):
         f"difference to {baseline}, points [95 % interval]",
         "NLL",
         "ECE, %",
+        f"validation {title}, %",
     ]
     lines = [header, ["---"] * len(header)]
     for key, own in groups(rows).items():
         lines.append([*_what(key, own), *_scores(own, metric, gains.get(key))])
+    if all(row["validation"] is None for row in rows):
+        lines = [line[:-1] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -165,6 +168,7 @@ def _scores(own, metric, gain):
         "" if gain is None else _difference(gain),
         _cell(own, "nll", 1),
         _cell(own, "calibration_error", 100),
+        _cell(own, "validation", 100),
     ]
     if diverged:
         cells[0] = f"{cells[0]} ({diverged} of {len(own)} diverged)".strip()

@@ -98,10 +98,19 @@ def carry_out(study, one):
             truth = np.concatenate([labels for _, labels in data.test])
             path = run.path / "student.keras"
             rating = ship(study.task, model.student, path, data, truth)
-            result["score"] = rating.score
+            result["score"] = rating.score | _validation(study.task, run, method)
             _keep_arrays(run.path / ARRAYS, rating, truth, data)
         write_json(run.path / RESULT, result)
         run.discard_checkpoints()
+
+
+def _validation(task, run, method):
+    """The metric on validation images, of the epoch whose weights are kept."""
+    values = [row.get(f"val_{task.metric}") for row in run.rows(method)]
+    if not all(values):
+        return {}
+    values = [float(value) for value in values]
+    return {"validation": max(values) if recipe.BEST_EPOCH.value else values[-1]}
 
 
 def _keep_arrays(path, rating, truth, data):

@@ -26,6 +26,7 @@ def result(leg, seed, accuracy, budget=10):
     if accuracy is None:
         return found | {"diverged": "Training diverged."}
     score = {"accuracy": accuracy, "nll": 1.5, "calibration_error": 0.1}
+    score["validation"] = 0.5
     score["class_accuracy"] = [accuracy, None]
     return found | {"seconds": 2.0, "score": score}
 
@@ -48,7 +49,8 @@ def test_differences_are_paired_with_a_t_interval():
 def test_the_table_and_what_it_says():
     lines = study_table.table(rows(), "accuracy", "plain").splitlines()
     assert lines[2] == (
-        "| plain | 10 | 1.00 | 3 | 71.00 ± 1.00 |  | 1.50 ± 0.00 | 10.00 ± 0.00 |"
+        "| plain | 10 | 1.00 | 3 | 71.00 ± 1.00 |  | 1.50 ± 0.00 | 10.00 ± 0.00 "
+        "| 50.00 ± 0.00 |"
     )
     assert (
         "| better | 10 | 1.60 | 3 | 75.00 ± 1.00 | +4.00 [+1.52, +6.48] |" in lines[3]
@@ -77,7 +79,7 @@ def test_what_diverged_is_a_row_that_says_so_and_counts_nowhere(tmp_path):
     study_table.write_csv(tmp_path / "results.csv", found)
     lines = (tmp_path / "results.csv").read_text().splitlines()
     assert lines[0].endswith("flags,class_accuracy: cat,class_accuracy: dog")
-    assert lines[5] == "better,1,10,10,1.6,,,,,Training diverged.,,--fast,,"
+    assert lines[5] == "better,1,10,10,1.6,,,,,,Training diverged.,,--fast,,"
     gone = rows({("plain", 0): 0.5, ("better", 0): None})
     assert "(1 of 1 diverged)" in study_table.table(gone, "accuracy", "plain")
 
