@@ -218,6 +218,22 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path):
     assert (tmp_path / "thesis.tex").exists()
 
 
+def documented_commands():
+    text = f"{compare.__doc__}\n{(ROOT / 'README.md').read_text(encoding='utf-8')}"
+    return re.findall(r"^ *python -m (examples.compare .*)$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", documented_commands())
+def test_documented_commands_are_studies(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = re.search(r"^  task = .*?(?=\n\n)", compare.__doc__, re.M | re.S)[0]
+    (tmp_path / "study.toml").write_text(lines)
+    with flagsaver.flagsaver():
+        study = compare.open_study(flags.FLAGS(command.split()))
+    assert list(study.legs)[-1] in ("nfd", "frskd")
+    assert study.seeds == (0, 1, 2)
+
+
 def command(folder, *arguments):
     flags_of_all = ("--methods=supervised,frskd", "--task=segmenter", "--fast")
     module = [sys.executable, "-m", "examples.compare", *flags_of_all]
