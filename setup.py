@@ -19,6 +19,7 @@ RUNNERS = [
     "importlib-resources>=6.0",
     "pillow>=10.3",
     "scikit-learn>=1.5",
+    "tensorboard>=2.20",
     "tabulate>=0.9",
     # TFDS needs a TensorFlow that lets protobuf be as new as its metadata's, and
     # before 4.9.10 it fails with such a protobuf.

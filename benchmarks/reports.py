@@ -5,15 +5,12 @@ import os
 import pathlib
 import platform
 import shlex
-import statistics
 import sys
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_selfkd.files import staging
-from keras_selfkd.plots import COLORS
 
 
 def write_text(path, text):
@@ -68,39 +65,3 @@ def machine():
 def label(method):
     """Returns what tables call a method of the runners: plain training is `plain`."""
     return "plain" if method == "supervised" else method
-
-
-def mean_std(values, digits=2):
-    """Returns `mean ± standard deviation` (of the sample), or the one value."""
-    if len(values) == 1:
-        return f"{values[0]:.{digits}f}"
-    return (
-        f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
-    )
-
-
-def draw_curves(curves, epochs, path, title, ylabel):
-    """Draws the mean over the seeds of each leg's curve, in a band from low to high.
-
-    Args:
-        curves: Dict from leg to an array `(seeds, points)`.
-        epochs: Array `(points,)`, the epochs of the points.
-        path: Path of the PNG file.
-        title: Text above the picture.
-        ylabel: Name and unit of the values.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.5, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for color, (leg, values) in zip(COLORS, curves.items(), strict=False):
-        axes.plot(epochs, np.mean(values, 0), "o-", color=color, label=leg, ms=4)
-        axes.fill_between(
-            epochs, np.min(values, 0), np.max(values, 0), color=color, alpha=0.2
-        )
-    axes.set(title=title, xlabel="epoch", ylabel=ylabel)
-    figure.legend(frameon=False, loc="outside right center")
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    with staging(path) as staged:
-        figure.savefig(staged, format="png", dpi=150)

@@ -102,9 +102,8 @@ def load():
 
 
 def rate(student, data, labels):
-    """Returns a student's score on the test set, and its logits."""
-    logits = student.predict(data.test, verbose=0)
-    return class_results.score(logits, labels), logits
+    """Returns the `Rating` of a student on the test set."""
+    return class_results.rate(student.predict(data.test, verbose=0), labels)
 
 
 def rate_litert(path, data, labels, logits):
@@ -128,6 +127,9 @@ TASK = Task(
     build_student=build_student,
     outputs=lambda data: data.classes,
     dense=False,
+    defaults={},
+    metric="accuracy",
+    per_class="class_accuracy",
     load=load,
     objective=lambda data: {
         "loss": SmoothedCrossEntropy(_LABEL_SMOOTHING.value),

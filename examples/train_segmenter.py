@@ -141,10 +141,8 @@ def _integers(flag, values, other=""):
 
 
 def rate(student, data, masks):
-    """Returns a student's score on the test set, and the masks that it predicts."""
-    predicted = mask_results.predict_masks(student, data.test)
-    score = mask_results.score_masks(predicted, masks, data.classes, data.void)
-    return score, predicted
+    """Returns the `Rating` of a student on the test set."""
+    return mask_results.rate(student, data.test, masks, data.classes, data.void)
 
 
 def rate_litert(path, data, masks, predicted):
@@ -162,6 +160,9 @@ TASK = Task(
     build_student=build_segmenter,
     outputs=lambda data: 1 if _BINARY.value else data.classes,
     dense=True,
+    defaults={"epochs": 200, "batch_size": 8, "learning_rate": 0.05, "channels": "32"},
+    metric="mean_iou",
+    per_class="iou",
     load=load,
     objective=lambda data: objective(data, _BINARY.value),
     rate=rate,
@@ -176,7 +177,6 @@ TASK = Task(
 
 
 def main(argv):
-    recipe.set_defaults(epochs=200, batch_size=8, learning_rate=0.05, channels="32")
     carry_out(TASK, argv)
 
 

@@ -219,7 +219,7 @@ def test_demo_runs_from_a_fresh_clone(tmp_path):
     result = run("make", "demo", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "1,297 of 1,297 predictions agree with Keras" in result.stdout
-    folder = tmp_path / "runs" / "digits-small_resnet-frskd"
+    folder = tmp_path / "runs" / "digits-small_resnet-frskd-0"
     scores = json.loads((folder / "result.json").read_text())["scores"]
     assert scores["supervised"]["accuracy"] > 0.93
     assert scores["frskd"]["accuracy"] > 0.93

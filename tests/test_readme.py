@@ -26,8 +26,8 @@ RUNNERS = ("examples.train_classifier", "examples.train_segmenter")
 def commands():
     lines = "\n".join(blocks("bash")).splitlines()
     found = [line for line in lines if line.startswith("python -m examples.")]
-    # That of two machines runs in tests/examples/test_train_classifier_again.py.
-    elsewhere = re.compile("multi_worker|examples.export_student")
+    # Those of two machines and of studies run in tests of their own.
+    elsewhere = re.compile("multi_worker|examples.export_student|examples.compare")
     return [line for line in found if not elsewhere.search(line)]
 
 

@@ -1,6 +1,7 @@
 """Files that should be images: tried before a training meets them."""
 
 import concurrent.futures
+import functools
 import pathlib
 import sys
 
@@ -125,6 +126,22 @@ def usable(files, problem_of, skip):
     return [file for file in files if file not in problems]
 
 
+def tried_once(problem_of):
+    """Has a file, or a tuple of them, tried again only when it has changed."""
+
+    @functools.cache
+    def problem_at(file, states):
+        return problem_of(file)
+
+    @functools.wraps(problem_of)
+    def problem(file):
+        stats = [one.stat() for one in (file if isinstance(file, tuple) else (file,))]
+        return problem_at(file, tuple((s.st_mtime_ns, s.st_size) for s in stats))
+
+    return problem
+
+
+@tried_once
 def _problem(path):
     """Why a file is no image, or `None`."""
     if not path.stat().st_size:

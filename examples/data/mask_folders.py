@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 from PIL import Image, ImageOps
 
-from examples.data.image_files import usable
+from examples.data.image_files import tried_once, usable
 
 LAYOUTS = """\
 train/ + trainannot/, train/images/ + train/masks/ or images/train/ + masks/train/,
@@ -112,6 +112,7 @@ def _suffix(files, masks):
     return ""
 
 
+@tried_once
 def _problem(pair):
     """What is wrong with an image and its mask, or `None`."""
     try:

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import pathlib
 import platform
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -36,7 +37,24 @@ def accuracy(logits, labels):
     return float(np.mean(np.argmax(logits, -1) == labels))
 
 
-def score(logits, labels):
+class Rating(NamedTuple):
+    """What a student's predictions for a test set are worth.
+
+    Attributes:
+        score: Dict from name to number, or list of numbers.
+        predicted: Array of what was predicted: logits, or masks.
+        classes: Integer array of the predicted classes, of the truth's shape.
+        bins: Dict of arrays `(bins,)`: `weight`, `confidence` and `correct`, the sums
+            of a reliability diagram.
+    """
+
+    score: dict
+    predicted: np.ndarray
+    classes: np.ndarray
+    bins: dict
+
+
+def rate(logits, labels):
     """Rates the logits of a test set.
 
     Args:
@@ -44,18 +62,84 @@ def score(logits, labels):
         labels: Integer array `(images,)`.
 
     Returns:
-        Dict with `accuracy`, its 95 % `interval` and the `calibration_error`, all in
-        [0, 1], and the number of `images`.
+        `Rating`; its score is a dict with `accuracy`, its 95 % `interval`, the accuracy
+        of each class, `class_accuracy` (`None` without an image of it), and
+        `calibration_error`, all in [0, 1], the negative log-likelihood `nll` in nats,
+        and the number of `images`.
     """
-    calibration = ExpectedCalibrationError(from_logits=True)
-    calibration.update_state(labels, logits)
-    correct = np.count_nonzero(np.argmax(logits, -1) == labels)
-    return {
+    confidence = Confidence()
+    confidence.update(labels, logits)
+    predicted, classes = np.argmax(logits, -1), logits.shape[-1]
+    right = labels[predicted == labels]
+    of_classes = (np.bincount(some, minlength=classes) for some in (right, labels))
+    correct = len(right)
+    score = {
         "accuracy": correct / len(labels),
         "interval": [float(end) for end in confidence_interval(correct, len(labels))],
-        "calibration_error": float(calibration.result()),
+        "class_accuracy": shares(*of_classes),
+        **confidence.score(),
         "images": len(labels),
     }
+    return Rating(score, logits, predicted, confidence.bins())
+
+
+def shares(parts, wholes):
+    """Returns the list of quotients, `None` where the whole is 0."""
+    pairs = zip(parts, wholes, strict=True)
+    return [float(part / whole) if whole else None for part, whole in pairs]
+
+
+class Confidence:
+    """How sure predictions are, and how right that is, over batches of logits.
+
+    Args:
+        void: Label of the pixels that don't count. Defaults to `None`.
+    """
+
+    def __init__(self, void=None):
+        self._calibration = ExpectedCalibrationError(ignore_class=void)
+        self._nll = keras.metrics.Mean()
+        self._void = void
+
+    def update(self, labels, logits):
+        """Adds a batch; a single logit is that of class 1."""
+        if logits.shape[-1] == 1:
+            logits = tf.concat([tf.zeros_like(logits), logits], -1)
+        self._calibration.update_state(labels, logits)
+        counts = tf.not_equal(labels, -1 if self._void is None else self._void)
+        labels = tf.where(counts, labels, 0)
+        nll = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        self._nll.update_state(nll, sample_weight=counts)
+
+    def score(self):
+        """Returns a dict of `nll` and `calibration_error`."""
+        error = float(self._calibration.result())
+        return {"nll": float(self._nll.result()), "calibration_error": error}
+
+    def bins(self):
+        """Returns the bins of a reliability diagram, as `Rating` has them."""
+        sums = self._calibration.variables
+        return dict(zip(("weight", "confidence", "correct"), sums, strict=True))
+
+
+def confusion_matrix(predicted, truth, classes):
+    """How often which class was taken for which.
+
+    Args:
+        predicted: Integer array of classes.
+        truth: Integer array of the same shape, all below `classes`.
+        classes: Number of classes.
+
+    Returns:
+        Integer array `(classes, classes)`, a row for each true class.
+
+    Example:
+    >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 0, 1]), classes=2)
+    array([[1, 1],
+           [0, 1]])
+    """
+    pairs = classes * truth.ravel() + predicted.ravel()
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def check_same_size(scores):

@@ -6,16 +6,24 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from examples.results.class_results import aligned, closing_lines
+from examples.results.class_results import (
+    Confidence,
+    Rating,
+    aligned,
+    closing_lines,
+    confusion_matrix,
+    shares,
+)
 
 
-def predict_masks(student, dataset):
+def predict_masks(student, dataset, confidence=None):
     """Predicts the class of every pixel, at the masks' size.
 
     Args:
         student: Keras model, or function, from images to logits `(batch, height,
             width, classes)`, as `classes_at` takes them.
         dataset: Batches of `(images, masks)`.
+        confidence: `Confidence` that sees the logits, too. Defaults to `None`.
 
     Returns:
         int32 array `(images, height, width)`.
@@ -23,8 +31,10 @@ def predict_masks(student, dataset):
 
     @tf.function(reduce_retracing=True)
     def predict(images, masks):
-        logits = student(images, training=False)
-        return classes_at(logits, tf.shape(masks)[1:3])
+        logits = tf.image.resize(student(images, training=False), tf.shape(masks)[1:3])
+        if confidence is not None:
+            confidence.update(masks, logits)
+        return classes_of(logits)
 
     return np.concatenate([predict(*batch).numpy() for batch in dataset])
 
@@ -43,7 +53,11 @@ def classes_at(logits, size):
             single one a value above 0 is class 1.
         size: `(height, width)`.
     """
-    logits = tf.image.resize(logits, size)
+    return classes_of(tf.image.resize(logits, size))
+
+
+def classes_of(logits):
+    """The class of every pixel, of the largest logit or by the sign of a single one."""
     if logits.shape[-1] == 1:
         return tf.cast(logits[..., 0] > 0, tf.int32)
     return tf.argmax(logits, -1, output_type=tf.int32)
@@ -69,20 +83,34 @@ def score_masks(predicted, masks, classes, void):
     [0.5, 0.5, None]
     """
     known = masks != void
-    pairs = classes * masks[known] + predicted[known]
-    confusion = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    confusion = confusion_matrix(predicted[known], masks[known], classes)
     right = np.diag(confusion)
-    union = confusion.sum(0) + confusion.sum(1) - right
-    occurring = union > 0
-    iou = right / np.maximum(union, 1)
+    iou = shares(right, confusion.sum(0) + confusion.sum(1) - right)
     return {
-        "mean_iou": float(iou[occurring].mean()),
+        "mean_iou": float(np.mean([value for value in iou if value is not None])),
         "pixel_accuracy": float(right.sum() / max(confusion.sum(), 1)),
-        "iou": [
-            float(value) if occurs else None
-            for value, occurs in zip(iou, occurring, strict=True)
-        ],
+        "iou": iou,
     }
+
+
+def rate(student, dataset, masks, classes, void):
+    """Rates a student on a test set.
+
+    Args:
+        student: As `predict_masks` takes it.
+        dataset: Batches of `(images, masks)`.
+        masks: Integer array of all masks.
+        classes: Number of classes.
+        void: Label of the pixels that don't count.
+
+    Returns:
+        `Rating`; its score is that of `score_masks` with the negative log-likelihood
+        `nll` of a pixel in nats and the `calibration_error` in [0, 1].
+    """
+    confidence = Confidence(void)
+    predicted = predict_masks(student, dataset, confidence)
+    score = score_masks(predicted, masks, classes, void) | confidence.score()
+    return Rating(score, predicted, predicted, confidence.bins())
 
 
 def table(scores):

@@ -30,7 +30,8 @@ def _of_data(data):
     }
     counts = [f"{count:,} {purposes[name]}" for name, count in data.examples.items()]
     yield f"{data.name}, {data.classes} classes: {named}"
-    yield f"Images: {', '.join(counts)}. The last weights are kept."
+    kept = "best epoch's" if recipe.BEST_EPOCH.value else "last"
+    yield f"Images: {', '.join(counts)}. The {kept} weights are kept."
     yield from data.notes
 
 

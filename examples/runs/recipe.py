@@ -76,6 +76,15 @@ SYNCHRONIZE_BATCH_NORM = flags.DEFINE_bool(
 STEPS_PER_EXECUTION = flags.DEFINE_integer(
     "steps_per_execution", 1, "Steps of one call into TensorFlow.", lower_bound=1
 )
+BEST_EPOCH = flags.DEFINE_bool(
+    "best_epoch",
+    False,
+    "Keep the weights of the epoch that was best on the validation images, not the "
+    "last.",
+)
+TENSORBOARD = flags.DEFINE_bool(
+    "tensorboard", False, "Write curves and pictures for TensorBoard, too."
+)
 RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "Directory of all that is written; by default under runs/."
 )

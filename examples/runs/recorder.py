@@ -1,10 +1,13 @@
 """What is kept and said of every epoch of a training."""
 
-import sys
 import time
 
 import keras
 import numpy as np
+
+
+class DivergedError(SystemExit):
+    """The loss is not finite any more: ends a runner, with what it says."""
 
 
 class Recorder(keras.callbacks.Callback):
@@ -35,7 +38,7 @@ class Recorder(keras.callbacks.Callback):
         """Writes the epoch, unless its loss is not finite."""
         terms = ", ".join(f"{name} {value:.4g}" for name, value in logs.items())
         if not np.isfinite(logs["loss"]):
-            sys.exit(
+            raise DivergedError(
                 f"Training with {self.method} diverged in epoch {epoch + 1} ({terms}). "
                 "Lower --learning_rate or raise --warmup_epochs."
             )

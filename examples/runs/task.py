@@ -11,7 +11,7 @@ from absl import flags
 
 from examples.data import inputs
 from examples.results import class_results
-from examples.runs import methods, plan, recipe, training, workers
+from examples.runs import methods, plan, recipe, tensorboard, training, workers
 from examples.runs.unused_flags import refuse_unused
 from keras_selfkd import SelfDistillationModel, synchronize_batch_norm
 from keras_selfkd.batch_norm import limit_batch_norm_momentum
@@ -29,10 +29,13 @@ class Task(NamedTuple):
         build_student: Function `(name, image_shape, outputs)` that returns a network.
         outputs: Function from data to the number of the student's logits.
         dense: Whether it predicts masks.
+        defaults: Dict from flag to the default that differs from the one in `--help`.
+        metric: Name of the metric and of the score that say how good a student is.
+        per_class: Name of the score that has a number for each class.
         load: Function that returns the data which the flags name.
         objective: Function from data to the loss and metrics of `compile`.
-        rate: Function `(student, data, truth)` that returns a score, a dict, and what
-            the student predicts.
+        rate: Function `(student, data, truth)` that returns a
+            `class_results.Rating`.
         rate_litert: Function `(path, data, truth, predicted)` that returns what a file
             scores, beside what Keras predicted.
         draw: Function `(run, model, data, truth, predicted)` that draws pictures.
@@ -47,6 +50,9 @@ class Task(NamedTuple):
     build_student: Callable
     outputs: Callable
     dense: bool
+    defaults: dict
+    metric: str
+    per_class: str
     load: Callable
     objective: Callable
     rate: Callable
@@ -59,6 +65,37 @@ class Task(NamedTuple):
 def student_name(task):
     """Returns the student's name, of `--student` or the default."""
     return inputs.STUDENT.value or task.default_student
+
+
+_LOADED = {}  # The data that were loaded last, by the flags that name them.
+
+
+def loaded(task):
+    """Returns the data that the flags name, from memory where they were the last.
+
+    Raises:
+        ValueError: If they can't be loaded, or lack what the flags need of them.
+    """
+    key = (task.name, *_data_flags(task))
+    if key not in _LOADED:
+        _LOADED.clear()  # Not two in memory.
+        _LOADED[key] = task.load()
+    data = _LOADED[key]
+    if recipe.BEST_EPOCH.value and data.validation is None:
+        raise ValueError(
+            "Expected validation images for --best_epoch, which must not choose on "
+            f"test images. Received: {data.name} with {sorted(data.examples)}"
+        )
+    return data
+
+
+def _data_flags(task):
+    """All flags of a runner but those that say how to train on the data."""
+    of_module = flags.FLAGS.get_key_flags_for_module
+    how = {flag.name for module in (recipe, methods) for flag in of_module(module)}
+    how -= {recipe.SEED.name, recipe.BATCH_SIZE.name, recipe.FAST.name}
+    every = of_module(flags.FLAGS.find_module_defining_flag(task.own_flag))
+    return sorted(flag.serialize() for flag in every if flag.name not in how)
 
 
 def build(task, method, data, strategy):
@@ -90,10 +127,10 @@ def prepare(task):
     """
     keras.config.set_dtype_policy(recipe.MIXED_PRECISION.value)
     strategy = workers.open_strategy()
-    data = task.load()
+    data = loaded(task)
     model = build(task, methods.METHOD.value, data, strategy)
     student = student_name(task).replace(":", "_")
-    name = f"{data.name}-{student}-{methods.METHOD.value}"
+    name = f"{data.name}-{student}-{methods.METHOD.value}-{recipe.SEED.value}"
     module = flags.FLAGS.find_module_defining_flag(task.own_flag)
     run = training.open_run(name, module, strategy.extended.should_checkpoint)
     if run.is_chief and not (recipe.RESUME.value and run.finished):
@@ -105,6 +142,7 @@ def carry_out(task, argv):
     """Trains by every method of the run, concludes, and prints the report."""
     if argv[1:]:
         sys.exit(f"Expected flags only. Received: {' '.join(argv[1:])}")
+    recipe.set_defaults(**task.defaults)
     try:
         refuse_unused()
         training.check_installed()
@@ -132,7 +170,8 @@ def _train_all(task, data, strategy, run):
                 name = model.student.name
                 print(f"\nTraining {name} with {method}, {recipe.epochs()} epochs")
                 print(f"Tracing {method} ...", flush=True)
-            trained[method] = model, training.fit(model, method, data, run)
+            seconds = training.fit(model, method, data, run, task.metric)
+            trained[method] = model, seconds
         if run.is_chief:
             conclude(task, trained, data, run)
         # The others wait until the chief has written all, and fail if it fails.
@@ -154,11 +193,13 @@ def conclude(task, trained, data, run):
     for method, (model, seconds) in trained.items():
         name = "student" if method == methods.METHOD.value else "baseline"
         path = run.path / f"{name}.keras"
-        scores[method], predicted[method] = ship(task, model.student, path, data, truth)
-        scores[method]["seconds"] = seconds
+        rating = ship(task, model.student, path, data, truth)
+        scores[method] = rating.score | {"seconds": seconds}
+        predicted[method] = rating.predicted
     class_results.check_same_size(scores)
     model, _ = trained[methods.METHOD.value]
     task.draw(run, model, data, truth, predicted)
+    tensorboard.pictures(run.path)
     result = class_results.facts(data, student_name(task), run) | {
         "epochs": recipe.epochs(),
         "seed": recipe.SEED.value,
@@ -185,19 +226,19 @@ def ship(task, student, path, data, truth):
         truth: Array of the test set's labels or masks.
 
     Returns:
-        The student's score on the test set, and what it predicts there.
+        `Rating` of what the file holds on the test set.
     """
     with staging(path) as staged:
         student.save(staged)
     student = keras.models.load_model(path)
-    score, predicted = task.rate(student, data, truth)
-    score["parameters"] = student.count_params()
+    rating = task.rate(student, data, truth)
+    rating.score["parameters"] = student.count_params()
     if inputs.EXPORT.value:
-        score["bytes"] = export_student(
+        rating.score["bytes"] = export_student(
             student,
             path.with_suffix(".tflite"),
             representative_data=data.test,
             labels=data.label_names,
             normalization=(data.mean, data.std),
         ).bytes
-    return score, predicted
+    return rating

@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import app, logging
 
 from examples.data import inputs
-from examples.runs import recipe
+from examples.runs import recipe, tensorboard
 from examples.runs.recorder import Recorder
 from examples.runs.run import Run
 from examples.runs.workers import check_same_epoch
@@ -27,8 +27,7 @@ def start(main):
     """Runs a runner's `main(argv)` without the progress notes of TensorFlow."""
 
     def quiet(argv):
-        logging.set_verbosity(logging.WARNING)
-        tf.get_logger().setLevel("WARNING")
+        quieten()
         try:
             main(argv)
         except KeyboardInterrupt:
@@ -42,6 +41,15 @@ def start(main):
             )
 
     app.run(quiet, flags_parser=parse)
+
+
+def quieten():
+    """Silences the progress notes of TensorFlow and TFDS."""
+    logging.set_verbosity(logging.WARNING)
+    logger = tf.get_logger()
+    logger.setLevel("WARNING")
+    # Each of several students has functions of its own, which are traced for it.
+    logger.addFilter(lambda record: "function retracing" not in record.getMessage())
 
 
 def stop(message):
@@ -64,6 +72,8 @@ def parse(argv):
 def check_installed():
     """Refuses to start without a package that is needed when all is trained."""
     new_figure(1, 1)
+    if recipe.TENSORBOARD.value:
+        tensorboard.check_installed()
     if inputs.EXPORT.value:
         import_litert("interpreter")
 
@@ -86,7 +96,7 @@ def open_run(name, module, is_chief=True):
     return run
 
 
-def fit(model, method, data, run):
+def fit(model, method, data, run, metric, verbose=None):
     """Trains a compiled model from where its run stands to the last epoch.
 
     Args:
@@ -94,11 +104,14 @@ def fit(model, method, data, run):
         method: Name of the method, for the history and the checkpoints.
         data: `examples.data.prepared.Data`.
         run: `Run` that records every epoch.
+        metric: Name of the metric whose largest value is best, for `--best_epoch`.
+        verbose: As `--verbose`. Defaults to `None`, the flag's.
 
     Returns:
         Seconds of all epochs, those before an interruption included.
     """
-    verbose = _verbosity() if run.is_chief else 0
+    verbose = _verbosity() if verbose is None else verbose
+    verbose = verbose if run.is_chief else 0
     checkpoints = Checkpoints(run.checkpoints(method))
     recorder = Recorder(run, method, lines=verbose == 2)
     seen = checkpoints.last_epoch if recipe.RESUME.value else 0
@@ -106,17 +119,32 @@ def fit(model, method, data, run):
     if seen:
         seen = checkpoints.restore(model)
         check_same_epoch(seen, run, model.distribute_strategy)
+    kept = [keras.callbacks.TerminateOnNaN(), recorder, *_best_epoch(metric)]
     model.fit(
         training_data(data, seen, model.distribute_strategy),
         steps_per_epoch=data.steps_per_epoch,
         validation_data=data.validation,
         initial_epoch=seen,
         epochs=recipe.epochs(),
-        callbacks=checkpoints.after([keras.callbacks.TerminateOnNaN(), recorder]),
+        callbacks=[*checkpoints.after(kept), *tensorboard.curves(run, method)],
         shuffle=False,  # The data shuffles itself, differently in each epoch.
         verbose=int(verbose == 1),
     )
     return recorder.seconds
+
+
+def _best_epoch(metric):
+    """What puts the weights of the best epoch back at the end, and never stops."""
+    if not recipe.BEST_EPOCH.value:
+        return []
+    return [
+        keras.callbacks.EarlyStopping(
+            f"val_{metric}",
+            mode="max",
+            patience=recipe.epochs(),
+            restore_best_weights=True,
+        )
+    ]
 
 
 def _verbosity():

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from examples.data import image_files
 from examples.data.image_files import common_size, decode_file, find_images
 
 GREY = np.full((6, 8), 100, "uint8")
@@ -113,3 +114,18 @@ def test_common_size_reads_headers_and_orientation(tmp_path):
     assert common_size(files) == (6, 8)
     Image.fromarray(COLOUR.swapaxes(0, 1)).save(tmp_path / "tall.png")
     assert common_size([*files, tmp_path / "tall.png", tmp_path / "other.bmp"]) is None
+
+
+def test_a_file_is_tried_again_only_when_it_has_changed(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_text("no image")
+    tried = []
+    monkeypatch.setattr(
+        image_files, "decode_file", lambda path: tried.append(path) or decode_file(path)
+    )
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"a\.png"):
+            find_images([tmp_path])
+    assert len(tried) == 1
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+    assert find_images([tmp_path]) == [[tmp_path / "a.png"]]
+    assert len(tried) == 2

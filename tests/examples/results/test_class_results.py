@@ -37,7 +37,7 @@ def scores(**others):
 
 
 def test_score_of_four_images_by_hand():
-    score = class_results.score(LOGITS, np.array([0, 1, 1, 0]))
+    score = class_results.rate(LOGITS, np.array([0, 1, 1, 0])).score
     assert score["accuracy"] == 0.75
     assert score["images"] == 4
     # Wilson: (p + z2/2n -+ z sqrt(p(1-p)/n + z2/4n2)) / (1 + z2/n), z = 1.95996.
@@ -45,7 +45,15 @@ def test_score_of_four_images_by_hand():
     # Confidences .9, .8, .7, .6, each in a bin of its own; the second is wrong.
     error = (0.1 + 0.8 + 0.3 + 0.4) / 4
     assert score["calibration_error"] == pytest.approx(error, abs=1e-6)
+    assert score["class_accuracy"] == [1.0, 0.5]
+    nll = -np.mean(np.log([0.9, 0.2, 0.7, 0.6]))
+    assert score["nll"] == pytest.approx(nll, rel=1e-6)
     json.dumps(score)
+
+
+def test_a_class_without_images_has_no_accuracy():
+    score = class_results.rate(np.eye(3)[[0, 2]], np.array([0, 0])).score
+    assert score["class_accuracy"] == [0.5, None, None]
 
 
 def test_table_has_a_row_for_each_method():
@@ -114,7 +122,7 @@ def test_report_of_one_method_compares_nothing(tmp_path):
 def test_at_chance_although_it_learned(accuracy, trained, said):
     labels = np.arange(24) % 4
     logits = np.eye(4)[(labels + (np.arange(24) >= round(24 * accuracy))) % 4]
-    found = {"frskd": class_results.score(logits, labels)}
+    found = {"frskd": class_results.rate(logits, labels).score}
     lines = class_results.at_chance(found, {"frskd": trained}, labels)
     assert len(lines) == said
     if said:
@@ -125,7 +133,7 @@ def test_at_chance_although_it_learned(accuracy, trained, said):
 
 def test_chance_is_the_commonest_class():
     labels = np.repeat([0, 1], [90, 10])
-    found = {"frskd": class_results.score(np.eye(2)[labels * 0], labels)}
+    found = {"frskd": class_results.rate(np.eye(2)[labels * 0], labels).score}
     assert class_results.at_chance(found, {"frskd": 0.99}, labels)
     assert not class_results.at_chance(found, {"frskd": 0.91}, labels)
 

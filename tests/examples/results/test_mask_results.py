@@ -9,6 +9,7 @@ from examples.results.mask_results import (
     class_table,
     masks_of,
     predict_masks,
+    rate,
     report,
     score_masks,
 )
@@ -42,6 +43,27 @@ def test_logits_are_resized_to_the_masks():
     found = predict_masks(student, data)
     expected = np.argmax(tf.image.resize(logits, (8, 12)), -1)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_void_pixels_count_in_no_score(classes):
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(3, 4, 4, classes)).astype("float32")
+    masks = random.integers(0, 2, (3, 4, 4)).astype("int32")
+    masks[:, :2] = 9
+    inputs = keras.Input((4, 4, classes))
+    student = keras.Model(inputs, keras.layers.Identity()(inputs))
+    data = tf.data.Dataset.from_tensor_slices((logits, masks)).batch(2)
+    rating = rate(student, data, masks, classes=2, void=9)
+    both = logits if classes == 2 else np.concatenate([0 * logits, logits], -1)
+    p = np.exp(both) / np.exp(both).sum(-1, keepdims=True)
+    known = masks != 9
+    of_truth = np.take_along_axis(p[known], masks[known][:, None], -1)
+    assert rating.score["nll"] == pytest.approx(-np.log(of_truth).mean(), rel=1e-5)
+    right = (np.argmax(both, -1) == masks)[known]
+    assert rating.score["pixel_accuracy"] == right.mean()
+    assert rating.bins["weight"].numpy().sum() == known.sum()
+    assert rating.bins["correct"].numpy().sum() == right.sum()
 
 
 def test_one_logit_above_0_is_class_1():

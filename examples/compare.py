@@ -1,0 +1,172 @@
+"""Compares methods on your data: seeds, equal epochs or equal time, one table.
+
+  python -m examples.compare --methods=supervised,frskd,nfd --seeds=3
+
+trains each method with each seed on scikit-learn's digits, by one recipe, from the same
+first weights and in the same order of the images for the same seed, and tells which
+differences are larger than the spread of the seeds. Any flag of train_classifier, or
+with --task=segmenter of train_segmenter, goes for all of them: --dataset, --student,
+--epochs, ...
+
+  python -m examples.compare study.toml
+
+reads the study from a file, where each leg has flags of its own:
+
+  task = "classifier"         # or "segmenter"
+  seeds = 3                   # or [0, 1, 2]
+  budgets = [40, 160]         # epochs; by default those of the trainer
+  equal_time = true           # as many epochs as fit in the first leg's time for them
+  [base]                      # what all legs share
+  dataset = "folder"
+  data_dir = "photos"
+  [legs.plain]                # the first leg is what the others are compared with
+  method = "supervised"
+  [legs.smoothed]
+  method = "supervised"
+  label_smoothing = 0.1
+  [legs.frskd]
+  method = "frskd"
+  channels = 64
+
+The steps of all legs are timed in turns before anything is trained, so that a leg that
+cannot be trained is refused at once, the hours to go are known, and equal time means
+equal steps' time whatever else the machine does. The command can be stopped and started
+again at any point; what is finished is kept. Change the file, and what is new is
+trained. With --jobs=2 two trainings run at a time, each on its share of the cores.
+
+Everything goes to runs/<study>/: results.csv with a line for each training, results.md
+with the table, score_by_time.png, reliability.png, confusion.png, and in runs/ each
+training's history, student and flags. Nothing is chosen on test images: students have
+the weights of the last epoch or, with --best_epoch, of the best on validation images.
+"""
+
+import pathlib
+import sys
+
+from absl import flags
+
+from examples import train_classifier, train_segmenter
+from examples.results import study_report
+from examples.runs import recipe, study_runs, training
+from examples.runs.methods import METHODS
+from examples.runs.step_costs import step_costs
+from examples.runs.study import Study, flags_set
+from examples.runs.study_file import (
+    budgets_of,
+    given_flags,
+    legs_of,
+    read_file,
+    seeds_of,
+)
+
+TASKS = {"classifier": train_classifier.TASK, "segmenter": train_segmenter.TASK}
+
+_METHODS = flags.DEFINE_list(
+    "methods", None, f"What to compare, without a file: {', '.join(METHODS)}."
+)
+_SEEDS = flags.DEFINE_integer("seeds", None, "Number of seeds; by default 3.")
+_BUDGETS = flags.DEFINE_list(
+    "budgets", None, "Epochs to compare at; by default the trainer's."
+)
+_EQUAL_TIME = flags.DEFINE_bool(
+    "equal_time",
+    None,
+    "Give each leg as many epochs as fit in the baseline's time for the budget.",
+)
+_TASK = flags.DEFINE_enum("task", None, list(TASKS), "What to train.")
+_JOBS = flags.DEFINE_integer("jobs", 1, "Trainings at a time.", lower_bound=1)
+_TRAIN = flags.DEFINE_bool(
+    "train", True, "--notrain writes table and pictures of what is finished."
+)
+
+
+def open_study(argv):
+    """Returns the `Study` that the command line asks for.
+
+    Raises:
+        ValueError: If it asks for none, or for one that cannot be carried out.
+    """
+    files = argv[1:]
+    if len(files) + (_METHODS.value is not None) != 1:
+        raise ValueError(
+            "Expected a study: a TOML file, or --methods=supervised,frskd,... "
+            f"(python -m examples.compare --help). Received: {' '.join(argv[1:])}"
+        )
+    content = read_file(files[0]) if files else {"legs": _legs_by_method()}
+    name = _TASK.value or content.get("task", "classifier")
+    if name not in TASKS:
+        raise ValueError(
+            f"Expected task to be one of {', '.join(TASKS)}. Received: {name!r}"
+        )
+    task = TASKS[name]
+    legs = legs_of(
+        task, content.get("legs", {}), content.get("base", {}), given_flags(task)
+    )
+    baseline = content.get("baseline", next(iter(legs)))
+    if baseline not in legs:
+        raise ValueError(
+            f"Expected baseline to be one of {', '.join(legs)}. Received: {baseline!r}"
+        )
+    with flags_set(task, legs[baseline]):
+        fast, epochs = recipe.FAST.value, recipe.epochs()
+    equal_time = content.get("equal_time", False)
+    stem = pathlib.Path(files[0]).stem if files else f"compare-{'-'.join(legs)}"
+    return Study(
+        task=task,
+        legs=legs,
+        seeds=seeds_of(
+            content.get("seeds", 3) if _SEEDS.value is None else _SEEDS.value
+        ),
+        budgets=budgets_of(
+            epochs if fast else _BUDGETS.value or content.get("budgets", epochs)
+        ),
+        equal_time=equal_time if _EQUAL_TIME.value is None else _EQUAL_TIME.value,
+        baseline=baseline,
+        path=pathlib.Path(recipe.RUN_DIR.value or f"runs/{stem}{'-fast' * fast}"),
+    )
+
+
+def _legs_by_method():
+    names = _METHODS.value
+    if len(set(names)) < len(names) or not set(names) <= METHODS.keys():
+        raise ValueError(
+            f"Expected --methods to be different ones of {', '.join(METHODS)}. "
+            f"Received: --methods={','.join(names)}"
+        )
+    return {name: {"method": name} for name in names}
+
+
+def main(argv):
+    try:
+        study = open_study(argv)
+        study.claim(recipe.OVERWRITE.value)
+        study_runs.check_legs(study)
+        costs = step_costs(study, measure=_TRAIN.value)
+        trainings = study.trainings({leg: cost["ratio"] for leg, cost in costs.items()})
+        study_runs.check_kept(study, trainings)
+    except (ValueError, ImportError, OSError) as error:
+        sys.exit(f"compare: {error}")
+    left = [one for one in trainings if study_runs.kept(one) is None]
+    if _TRAIN.value:
+        print(study_report.plan(study, trainings, left, costs, _JOBS.value), flush=True)
+        try:
+            for number, line in enumerate(
+                _train(study, trainings, left, costs), start=1
+            ):
+                print(f"{number} of {len(left)}: {line}", flush=True)
+        except KeyboardInterrupt:
+            training.stop("Interrupted. The same command goes on from here.")
+    print(f"\n{study_report.write(study, trainings, costs)}")
+
+
+def _train(study, trainings, left, costs):
+    """Trains what is left; yields a line for each, when the table has it."""
+    to_go = list(left)
+    for one in study_runs.carry_out_all(study, left, _JOBS.value):
+        to_go.remove(one)
+        study_report.write(study, trainings, costs)
+        yield study_report.progress(study, one, to_go, costs, _JOBS.value)
+
+
+if __name__ == "__main__":
+    training.start(main)

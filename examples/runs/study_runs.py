@@ -1,0 +1,176 @@
+"""The trainings of a study: each kept in a directory of its own, skipped when done."""
+
+import concurrent.futures
+import importlib
+import json
+import multiprocessing
+import os
+import threading
+
+import keras
+import numpy as np
+
+from examples.results.class_results import confusion_matrix, facts
+from examples.runs import methods, recipe, training
+from examples.runs.recorder import DivergedError
+from examples.runs.run import Run
+from examples.runs.study import flags_set, module_of
+from examples.runs.task import build, loaded, ship, student_name
+from examples.runs.unused_flags import refuse_unused
+from examples.runs.workers import open_strategy
+from keras_selfkd.files import staging, write_json
+
+# The matrix of more classes can't be seen, and soon not be held either.
+_MOST_CLASSES = 1000
+RESULT, ARRAYS = "result.json", "evaluation.npz"
+
+
+def kept(one):
+    """Returns a training's result, a dict, or `None` where it is not finished."""
+    path = one.path / RESULT
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def check_legs(study):
+    """Refuses legs that could not be trained, before anything is built.
+
+    Raises:
+        ValueError: For flags without a use, and data that cannot be read.
+    """
+    for leg, arguments in study.legs.items():
+        with flags_set(study.task, arguments):
+            try:
+                refuse_unused()
+                training.check_installed()
+                if recipe.STRATEGY.value == "multi_worker":
+                    raise ValueError("A study trains on one machine.")
+                loaded(study.task)
+            except (ValueError, ImportError, OSError) as error:
+                raise ValueError(f"{leg}: {error}") from error
+
+
+def check_kept(study, trainings):
+    """Refuses a study whose directory holds trainings with other flags.
+
+    Raises:
+        ValueError: If there is one; the message tells them apart.
+    """
+    for one in trainings:
+        if one.path.exists():
+            with flags_set(study.task, one.arguments):
+                _claim(study, one)
+
+
+def _claim(study, one):
+    note = training.FAST_NOTE if recipe.FAST.value else ""
+    run = Run(one.path, note)
+    run.claim(recipe.flags_of(module_of(study.task)), resume=True)
+    return run
+
+
+def carry_out(study, one):
+    """Trains, rates and keeps one training; goes on where it was interrupted.
+
+    Args:
+        study: `Study`.
+        one: `Training`.
+    """
+    with flags_set(study.task, one.arguments):
+        run = _claim(study, one)
+        keras.config.set_dtype_policy(recipe.MIXED_PRECISION.value)
+        data, method = loaded(study.task), methods.METHOD.value
+        model = build(study.task, method, data, open_strategy())
+        result = {
+            "leg": one.leg,
+            "seed": one.seed,
+            "budget": one.budget,
+            "epochs": recipe.epochs(),
+            "flags": list(one.arguments),
+            **facts(data, student_name(study.task), run),
+        }
+        try:
+            result["seconds"] = training.fit(
+                model, method, data, run, study.task.metric, recipe.VERBOSE.value or 0
+            )
+        except DivergedError as error:
+            result["diverged"] = str(error)
+        else:
+            truth = np.concatenate([labels for _, labels in data.test])
+            path = run.path / "student.keras"
+            rating = ship(study.task, model.student, path, data, truth)
+            result["score"] = rating.score | _validation(study.task, run, method)
+            _keep_arrays(run.path / ARRAYS, rating, truth, data)
+        write_json(run.path / RESULT, result)
+        run.discard_checkpoints()
+
+
+def _validation(task, run, method):
+    """The metric on validation images, of the epoch whose weights are kept."""
+    values = [row.get(f"val_{task.metric}") for row in run.rows(method)]
+    if not all(values):
+        return {}
+    values = [float(value) for value in values]
+    return {"validation": max(values) if recipe.BEST_EPOCH.value else values[-1]}
+
+
+def _keep_arrays(path, rating, truth, data):
+    arrays = {name: np.asarray(values) for name, values in rating.bins.items()}
+    if data.classes <= _MOST_CLASSES:
+        known = truth != (-1 if data.void is None else data.void)
+        arrays["confusion"] = confusion_matrix(
+            rating.classes[known], truth[known], data.classes
+        )
+    with staging(path) as staged, staged.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def carry_out_all(study, trainings, jobs=1):
+    """Carries trainings out; yields each when it is finished.
+
+    Args:
+        study: `Study`.
+        trainings: List of `Training`.
+        jobs: Number of trainings at a time; several run in processes of their own,
+            each pinned to its share of the cores. Defaults to `1`.
+    """
+    if jobs == 1:
+        for one in trainings:
+            carry_out(study, one)
+            yield one
+        return
+    context = multiprocessing.get_context("spawn")
+    numbers = context.SimpleQueue()
+    for number in range(jobs):
+        numbers.put(number)
+    # Functions of a task can't be sent to another process; it looks them up by name.
+    sent = study._replace(task=study.task.name)
+    pool = concurrent.futures.ProcessPoolExecutor(
+        jobs, context, _begin_process, (numbers, jobs)
+    )
+    try:
+        of = {pool.submit(_in_a_process, sent, one): one for one in trainings}
+        for done in concurrent.futures.as_completed(of):
+            done.result()
+            yield of[done]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin_process(numbers, jobs):
+    number = numbers.get()
+    if hasattr(os, "sched_setaffinity"):  # On Linux.
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[number % len(cores) :: jobs])
+    training.quieten()
+    # Left alone, it would go on beside the same command started again.
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent():
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _in_a_process(study, one):
+    task = importlib.import_module(f"examples.{study.task}").TASK
+    carry_out(study._replace(task=task), one)
