@@ -47,9 +47,8 @@ from absl import flags
 
 from examples import train_classifier, train_segmenter
 from examples.results import study_report
-from examples.runs import recipe, study_runs, training
+from examples.runs import recipe, step_costs, study_runs, training
 from examples.runs.methods import METHODS
-from examples.runs.step_costs import step_costs
 from examples.runs.study import Study, flags_set
 from examples.runs.study_file import (
     budgets_of,
@@ -139,11 +138,15 @@ def _legs_by_method():
 def main(argv):
     try:
         study = open_study(argv)
-        study.claim(recipe.OVERWRITE.value)
+        study.check_path()
         study_runs.check_legs(study)
-        costs = step_costs(study, measure=_TRAIN.value)
+        afresh = recipe.OVERWRITE.value and _TRAIN.value
+        costs = step_costs.step_costs(study, _TRAIN.value, afresh)
         trainings = study.trainings({leg: cost["ratio"] for leg, cost in costs.items()})
+        if afresh:
+            study.delete()
         study_runs.check_kept(study, trainings)
+        step_costs.keep(study, costs)
     except (ValueError, ImportError, OSError) as error:
         sys.exit(f"compare: {error}")
     left = [one for one in trainings if study_runs.kept(one) is None]

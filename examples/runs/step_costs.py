@@ -82,8 +82,13 @@ class _Leg:
         return clock.seconds
 
 
-def step_costs(study, measure=True):
-    """Returns what a step of each leg takes; keeps it in `costs.json`.
+def keep(study, costs):
+    """Keeps what `step_costs` returned, for the same study started again."""
+    write_json(study.path / COSTS, costs)
+
+
+def step_costs(study, measure=True, afresh=False):
+    """Returns what a step of each leg takes.
 
     Every leg is built and takes its first steps here, so that what cannot be trained is
     refused before the first training.
@@ -91,16 +96,19 @@ def step_costs(study, measure=True):
     Args:
         study: `Study`.
         measure: Boolean; `False` takes what was measured earlier. Defaults to `True`.
+        afresh: Boolean; `True` does not. Defaults to `False`.
 
     Returns:
-        Dict from leg to a dict of its `arguments`, the `steps` of an epoch, the
+        Dict from leg, earlier ones included, to a dict of its `arguments`, the `steps`
+        of an epoch, the
         `seconds` of a step and their `ratio` to the baseline's, medians over turns.
 
     Raises:
         ValueError: If a leg cannot be trained.
     """
     path = study.path / COSTS
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    known = path.exists() and not afresh
+    kept = json.loads(path.read_text(encoding="utf-8")) if known else {}
     missing = [
         leg
         for leg, arguments in study.legs.items()
@@ -122,10 +130,7 @@ def step_costs(study, measure=True):
             "steps": models[leg].steps,
             **found[leg],
         }
-    costs = {leg: kept[leg] for leg in study.legs}
-    if missing:
-        write_json(path, {**kept, **costs})
-    return costs
+    return kept
 
 
 def _leg(study, leg):

@@ -56,23 +56,28 @@ class Study(NamedTuple):
     baseline: str
     path: pathlib.Path
 
-    def claim(self, overwrite=False):
-        """Takes the directory for a study, new or begun.
-
-        Args:
-            overwrite: Boolean, whether to delete what an earlier study left there.
+    def check_path(self):
+        """Refuses a directory that holds other files than an earlier study's.
 
         Raises:
-            ValueError: If it holds other files.
+            ValueError: If it does.
         """
-        entries = [*self.path.iterdir()] if self.path.exists() else []
-        if entries and not {COSTS, "runs"} & {entry.name for entry in entries}:
+        names = {entry.name for entry in self.path.glob("*")}
+        if names and COSTS not in names:
             raise ValueError(
                 "Expected --run_dir to be free or an earlier study. Received: "
                 f"--run_dir={self.path}, which holds other files"
             )
-        if entries and overwrite:
-            shutil.rmtree(self.path)
+
+    def delete(self):
+        """Deletes what an earlier study left; killed on the way, it leaves a study."""
+        costs = self.path / COSTS
+        for entry in self.path.glob("*"):
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry != costs:
+                entry.unlink()
+        costs.unlink(missing_ok=True)
 
     def trainings(self, ratios):
         """Returns the list of all `Training`, seed by seed.

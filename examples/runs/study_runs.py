@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import threading
 
-import keras
 import numpy as np
 
 from examples.results.class_results import confusion_matrix, facts
@@ -58,7 +57,9 @@ def check_kept(study, trainings):
     for one in trainings:
         if one.path.exists():
             with flags_set(study.task, one.arguments):
-                _claim(study, one)
+                run = _claim(study, one)
+            if run.finished:  # It may have been killed right after that.
+                run.discard_checkpoints()
 
 
 def _claim(study, one):
@@ -77,7 +78,6 @@ def carry_out(study, one):
     """
     with flags_set(study.task, one.arguments):
         run = _claim(study, one)
-        keras.config.set_dtype_policy(recipe.MIXED_PRECISION.value)
         data, method = loaded(study.task), methods.METHOD.value
         model = build(study.task, method, data, open_strategy())
         result = {

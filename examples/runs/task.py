@@ -101,6 +101,7 @@ def _data_flags(task):
 def build(task, method, data, strategy):
     """Returns a compiled model; every method starts from the same student weights."""
     keras.utils.clear_session()
+    keras.config.set_dtype_policy(recipe.MIXED_PRECISION.value)
     keras.utils.set_random_seed(recipe.SEED.value)
     with strategy.scope():
         student = task.build_student(
@@ -125,7 +126,6 @@ def prepare(task):
     Returns:
         Data, strategy and `Run`.
     """
-    keras.config.set_dtype_policy(recipe.MIXED_PRECISION.value)
     strategy = workers.open_strategy()
     data = loaded(task)
     model = build(task, methods.METHOD.value, data, strategy)

@@ -110,8 +110,13 @@ def test_a_study_stopped_and_started_again(study, monkeypatch, capsys):
     assert "to go" not in capsys.readouterr().out
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("runs/**/*")}
     assert after == before
-    with pytest.raises(SystemExit, match=r"plain-2-0 was started with.*batch_size=8"):
-        run_compare(file, f"--run_dir={folder}", "--batch_size=4")
+    for mistake, message in (
+        (["--batch_size=4"], r"plain-2-0 was started with.*batch_size=8"),
+        (["--overwrite", "--student=nothing"], "Received: name='nothing'"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            run_compare(file, f"--run_dir={folder}", *mistake)
+        assert {path.name for path in folder.iterdir()} == FILES
 
 
 def test_equal_time_gives_a_leg_as_many_epochs_as_its_steps_allow(study):
