@@ -247,15 +247,16 @@ def command(folder, *arguments):
 
 @pytest.mark.slow
 def test_masks_two_at_a_time_killed_and_started_again(tmp_path):
-    options = ("--seeds=2", "--best_epoch", "--tensorboard")
+    # As many threads each, which decide the order of sums.
+    options = ("--seeds=1", "--best_epoch", "--tensorboard", "--jobs=2")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = subprocess.run(
         command(whole, *options), cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "4 of 4: frskd, seed 1" in done.stdout
+    assert "2 of 2: " in done.stdout
     process = subprocess.Popen(
-        command(killed, *options, "--jobs=2"), cwd=ROOT, start_new_session=True
+        command(killed, *options), cwd=ROOT, start_new_session=True
     )
     wait_until(lambda: [*killed.glob("runs/*/result.json")], [process])
     process.send_signal(signal.SIGKILL)
@@ -266,10 +267,10 @@ def test_masks_two_at_a_time_killed_and_started_again(tmp_path):
         lambda: subprocess.run(group, capture_output=True).returncode != 0, [], 60
     )
     again = subprocess.run(
-        command(killed, *options, "--jobs=2"), cwd=ROOT, capture_output=True, text=True
+        command(killed, *options), cwd=ROOT, capture_output=True, text=True
     )
     assert again.returncode == 0, again.stderr
-    assert "4 trainings to go" not in again.stdout
+    assert "2 trainings to go" not in again.stdout
     ours, theirs = rows_of(killed), rows_of(whole)
     for one, other in zip(ours, theirs, strict=True):
         for row in (one, other):
@@ -278,6 +279,6 @@ def test_masks_two_at_a_time_killed_and_started_again(tmp_path):
     assert float(ours[0]["iou: ground"]) > 0
     events = [path.relative_to(whole) for path in whole.rglob("events.out.*")]
     places = {str(path.parent) for path in events}
-    assert {"tensorboard/pictures", "runs/frskd-2-1/tensorboard/frskd/train"} <= places
-    assert keras.models.load_model(whole / "runs" / "frskd-2-1" / "student.keras")
+    assert {"tensorboard/pictures", "runs/frskd-2-0/tensorboard/frskd/train"} <= places
+    assert keras.models.load_model(whole / "runs" / "frskd-2-0" / "student.keras")
     assert os.path.getsize(whole / "confusion.png") > 10_000
