@@ -12,7 +12,18 @@ from keras_selfkd.late import Late
 from keras_selfkd.losses.label_smoothing import SmoothedCrossEntropy
 from keras_selfkd.memory import ExampleMemory
 from keras_selfkd.method import Method, Supervised
-from keras_selfkd.methods import FRSKD, FRSKD_SLA, NFD, MixSKD, Taught
+from keras_selfkd.methods import (
+    FRSKD,
+    FRSKD_SLA,
+    NFD,
+    OLS,
+    PSKD,
+    SAD,
+    TFD,
+    MeanTeacher,
+    MixSKD,
+    Taught,
+)
 from keras_selfkd.metrics import ExpectedCalibrationError, PixelAccuracy
 from keras_selfkd.mixing import CutMix, Mixup
 from keras_selfkd.model import SelfDistillationModel
@@ -27,11 +38,16 @@ __all__ = [
     "FRSKD",
     "FRSKD_SLA",
     "NFD",
+    "OLS",
+    "PSKD",
+    "SAD",
+    "TFD",
     "Checkpoints",
     "CutMix",
     "ExampleMemory",
     "ExpectedCalibrationError",
     "Late",
+    "MeanTeacher",
     "Method",
     "MixSKD",
     "Mixup",

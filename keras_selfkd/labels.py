@@ -102,3 +102,17 @@ def comparable(y):
     """Labels in a dtype that holds any class's number, as small integers may not."""
     y = tf.convert_to_tensor(y)
     return y if y.dtype.is_floating else tf.cast(y, tf.int64)
+
+
+def class_numbers(y, logits):
+    """Labels of one class each as int32 `(batch,)` or `(batch, height, width)`.
+
+    Args:
+        y: Integers with or without a last axis of 1, or one-hot vectors.
+        logits: `(batch, classes)` or `(batch, height, width, classes)`.
+    """
+    y = tf.convert_to_tensor(y)
+    if len(y.shape) == len(logits.shape):
+        one_hot = y.shape[-1] != 1
+        y = tf.argmax(y, axis=-1) if one_hot else tf.squeeze(y, axis=-1)
+    return tf.cast(y, "int32")

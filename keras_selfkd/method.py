@@ -16,11 +16,12 @@ class Method(keras.layers.Layer):
 
     A training step is `prepare` -> one student forward pass -> `loss_terms` ->
     gradients -> `after_step`. The batch is a dict that only grows: it starts as
-    `{"x", "y", "sample_weight", "valid", "progress"}`, with what the data set yields
-    beside the images (`"index"`, `"pair"`, `"view"`, `"previous"`); `prepare` adds
-    keys, `loss_terms` reads them. `"valid"` is the `(batch, height, width)` mask of
-    pixels that are not void, or `None`; `"progress"` the share of `fit`'s epochs that
-    lies behind, a scalar.
+    `{"x", "y", "sample_weight", "valid", "progress", "copies"}`, with what the data set
+    yields beside the images (`"index"`, `"pair"`, `"view"`, `"previous"`); `prepare`
+    adds keys, `loss_terms` reads them. `"valid"` is the `(batch, height, width)` mask
+    of pixels that are not void, or `None`; `"progress"` the share of `fit`'s epochs
+    that lies behind, a scalar; `"copies"` the number of replicas that compute the same
+    examples, 1 but for a batch of fewer examples than replicas.
 
     A method never keeps the student as an attribute: it would be saved twice.
 

@@ -141,6 +141,7 @@ class SelfDistillationModel(ProgressModel, StudentModel):
         data, replica = checked_batch(data, logits, supervision)
         check_needs(self.method, data)
         data["progress"] = self.progress.next_step()
+        data["copies"] = tf.convert_to_tensor(replica.copies)
         self.method.multi_label = supervision.multi_label
         step = self._computed(data, replica, supervision)
         logs = self._applied(step)

@@ -54,6 +54,28 @@ def resized_like(maps, reference):
     return ops.cast(tf.image.resize(maps, size), maps.dtype)
 
 
+def pooled_like(maps, reference):
+    """Maps averaged to the size of a coarser one, each cell over the area it covers.
+
+    Example:
+
+    >>> import numpy as np
+    >>> fine = np.arange(4, dtype="float32").reshape(1, 4, 1, 1)
+    >>> print(np.array(pooled_like(fine, np.zeros((1, 2, 1, 1)))).ravel())
+    [0.5 2.5]
+    """
+    sizes = list(zip(maps.shape[1:3], reference.shape[1:3], strict=True))
+    if all(size == cells for size, cells in sizes):
+        return maps
+    if all(size % cells == 0 for size, cells in sizes):
+        factors = tuple(size // cells for size, cells in sizes)
+        return ops.average_pool(maps, factors, factors)
+    rows, columns = (shares_of_pixels(*pair) for pair in sizes)
+    dtype = maps.dtype
+    rows, columns = ops.cast(rows, dtype), ops.cast(columns, dtype)
+    return ops.einsum("ih,bhwc,jw->bijc", rows, maps, columns)
+
+
 def enlarged(logits, masks):
     """Dense logits bilinearly enlarged to the size of the masks.
 

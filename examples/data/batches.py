@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from examples.data.augmentation import random_resized_crop
 from examples.data.splits import decoded, resizer
+from keras_selfkd.batch import images_and_keys
 
 
 def training_from_memory(images, labels, *, batch_size, seed, augment=None):
@@ -24,10 +25,11 @@ def training_from_memory(images, labels, *, batch_size, seed, augment=None):
             same. Defaults to `None`.
 
     Returns:
-        Function `train(first_epoch=0, context=None)` that returns an endless
-        `tf.data.Dataset` of `(images, labels)`. With a
-        `tf.distribute.InputContext` it yields one replica's parts of the batches
-        that belong to the context's worker.
+        Function `train(first_epoch=0, context=None, index=False)` that returns an
+        endless `tf.data.Dataset` of `(images, labels)`, with `index` of `({"image":
+        images, "index": their numbers}, labels)`. With a `tf.distribute.InputContext`
+        it yields one replica's parts of the batches that belong to the context's
+        worker.
     """
     steps = len(labels) // batch_size
     images, labels = _on_cpu(images, labels)
@@ -42,12 +44,18 @@ def training_from_memory(images, labels, *, batch_size, seed, augment=None):
         batch = tf.gather(images, rows), tf.gather(labels, rows)
         return augment(*batch, key) if augment else batch
 
-    def train(first_epoch=0, context=None):
-        whole = _parallel(_epochs(first_epoch).flat_map(epoch_rows), gather)
+    def gather_with_index(rows, key):
+        return _beside(*gather(rows, key), rows)
+
+    def train(first_epoch=0, context=None, index=False):
+        batch = gather_with_index if index else gather
+        whole = _parallel(_epochs(first_epoch).flat_map(epoch_rows), batch)
         if context is None:
             return whole
         part = slice(context.input_pipeline_id, None, context.num_input_pipelines)
-        own = whole.map(lambda images, labels: (images[part], labels[part]))
+        own = whole.map(
+            lambda *batch: tf.nest.map_structure(lambda values: values[part], batch)
+        )
         return own.rebatch(context.get_per_replica_batch_size(batch_size))
 
     return train
@@ -73,18 +81,22 @@ def training_streamed(split, image_shape, *, batch_size, seed, augment, mirror):
 
     def epoch_records(epoch):
         key = tf.stack((tf.constant(seed, tf.int64), epoch))
-        chunks = _with_keys(split.records.batch(split.shuffle_buffer), key)
+        numbered = split.records.enumerate().batch(split.shuffle_buffer)
+        chunks = _with_keys(numbered, key)
         records = chunks.map(_shuffle).prefetch(1).unbatch()
         return _with_keys(records.take(count), key)
 
     def prepare(element, key):
-        record, label = element
+        _, (record, label) = element
         image = split.decode(record)
         if augment:
             return random_resized_crop(image, image_shape, key, mirror), label
         return resize(image), label
 
-    def train(first_epoch=0, context=None):
+    def prepare_with_index(element, key):
+        return _beside(*prepare(element, key), element[0])
+
+    def train(first_epoch=0, context=None, index=False):
         context = context or tf.distribute.InputContext()
         own = (
             _epochs(first_epoch)
@@ -92,7 +104,8 @@ def training_streamed(split, image_shape, *, batch_size, seed, augment, mirror):
             .shard(context.num_input_pipelines, context.input_pipeline_id)
         )
         size = context.get_per_replica_batch_size(batch_size)
-        return _parallel(own, prepare).batch(size, drop_remainder=True)
+        prepared = _parallel(own, prepare_with_index if index else prepare)
+        return prepared.batch(size, drop_remainder=True)
 
     return train
 
@@ -155,11 +168,13 @@ def pixel_statistics(images):
 def normalised(dataset, mean, std):
     """Normalises batches of images to float32 and prepares them ahead of use.
 
-    Labels become int32.
+    Labels become int32. What stands beside images stays.
     """
 
     def normalise(images, labels):
+        images, others = images_and_keys(images)
         images = (tf.cast(images, tf.float32) - mean) / std
+        images = {"image": images, **others} if others else images
         return images, tf.cast(labels, tf.int32)
 
     return _parallel(dataset, normalise).prefetch(tf.data.AUTOTUNE)
@@ -182,10 +197,14 @@ def _with_keys(dataset, key):
     return dataset.enumerate().map(add_key)
 
 
+def _beside(images, labels, index):
+    return {"image": images, "index": index}, labels
+
+
 def _shuffle(chunk, key):
-    records, labels = chunk
-    order = tf.random.experimental.stateless_shuffle(tf.range(tf.size(labels)), key)
-    return tf.gather(records, order), tf.gather(labels, order)
+    numbers, _ = chunk
+    order = tf.random.experimental.stateless_shuffle(tf.range(tf.size(numbers)), key)
+    return tf.nest.map_structure(lambda values: tf.gather(values, order), chunk)
 
 
 def _parallel(dataset, function):

@@ -26,8 +26,10 @@ class Data(NamedTuple):
 
     Attributes:
         name: Name of the data set.
-        train: Function `train(first_epoch=0, context=None)` that returns an endless
-            `tf.data.Dataset` of `(images, labels)` from that epoch on: float32
+        train: Function `train(first_epoch=0, context=None, index=False)` that returns
+            an endless `tf.data.Dataset` of `(images, labels)`, with `index` of
+            `({"image": images, "index": their numbers}, labels)`, from that epoch on:
+            float32
             `(batch, height, width, channels)`, normalised, and int32 `(batch,)`.
             Order and augmentation depend only on seed, epoch and position. With a
             `tf.distribute.InputContext` it yields that worker's part of the batches,
@@ -149,8 +151,8 @@ def load_data(
         if name != "train"
     }
 
-    def normalised_training(first_epoch=0, context=None):
-        return batches.normalised(train(first_epoch, context), mean, std)
+    def normalised_training(*position, **options):
+        return batches.normalised(train(*position, **options), mean, std)
 
     return Data(
         name=source.name,

@@ -123,8 +123,8 @@ def load_masked_data(
     }
     return Data(
         name=source.name,
-        train=lambda first_epoch=0, context=None: batches.normalised(
-            train(first_epoch, context), mean, std
+        train=lambda *position, **options: batches.normalised(
+            train(*position, **options), mean, std
         ),
         steps_per_epoch=len(images) // batch_size,
         validation=evaluation.get("validation"),
@@ -160,7 +160,7 @@ def with_binary_masks(data):
         return images, tf.where(known, masks, 0)[..., None], tf.cast(known, "float32")
 
     return data._replace(
-        train=lambda *position: data.train(*position).map(split),
+        train=lambda *position, **options: data.train(*position, **options).map(split),
         validation=data.validation and data.validation.map(split),
     )
 

@@ -59,13 +59,15 @@ _MIXING_ALPHA = flags.DEFINE_float(
 )
 
 
-def build_method(name, dense=False):
+def build_method(name, dense=False, of_data=None):
     """Builds a method as the flags describe it.
 
     Args:
         name: A key of `METHODS`.
         dense: Boolean, whether the student predicts masks, which decides what the
             paper's defaults are. Defaults to `False`.
+        of_data: Dict from argument to value, for arguments without a flag's value:
+            what the data say. Defaults to `None`.
 
     Returns:
         A `keras_selfkd.Method`.
@@ -74,7 +76,12 @@ def build_method(name, dense=False):
         ValueError: for what a constructor refuses, and a flag that cannot be read.
     """
     create = METHODS[name].for_pixels if dense else METHODS[name]
-    given = _given(METHODS[name])
+    of_data = {
+        argument: value
+        for argument, value in (of_data or {}).items()
+        if argument in arguments_of(METHODS[name])
+    }
+    given = {**of_data, **_given(METHODS[name])}
     # What is ramped and mixed depends on what the method takes by default.
     method = create(**given)
     changes = {**_ramped(method), **_mixed(method)}

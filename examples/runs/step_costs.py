@@ -46,11 +46,10 @@ class _Leg:
 
     def __init__(self, study, arguments):
         with flags_set(study.task, arguments):
-            strategy = open_strategy()
             data = loaded(study.task)
             method = methods.METHOD.value
-            self.model = build(study.task, method, data, strategy)
-            self.data = training_data(data, 0, strategy)
+            self.model = build(study.task, method, data, open_strategy())
+            self.data = training_data(data, 0, self.model)
             self.steps = data.steps_per_epoch
         self.epochs = max(study.budgets)
         changes = [

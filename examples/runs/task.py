@@ -110,7 +110,8 @@ def build(task, method, data, strategy):
         limit_batch_norm_momentum(student, recipe.epochs() * data.steps_per_epoch)
         if tf.distribute.has_strategy() and recipe.SYNCHRONIZE_BATCH_NORM.value:
             synchronize_batch_norm(student)
-        method = methods.build_method(method, task.dense)
+        of_data = {"examples": data.examples["train"]}
+        method = methods.build_method(method, task.dense, of_data)
         model = SelfDistillationModel(student, method, taps=inputs.TAPS.value)
         model.compile(
             optimizer=recipe.optimizer(data.steps_per_epoch),

@@ -121,7 +121,7 @@ def fit(model, method, data, run, metric, verbose=None):
         check_same_epoch(seen, run, model.distribute_strategy)
     kept = [keras.callbacks.TerminateOnNaN(), recorder, *_best_epoch(metric)]
     model.fit(
-        training_data(data, seen, model.distribute_strategy),
+        training_data(data, seen, model),
         steps_per_epoch=data.steps_per_epoch,
         validation_data=data.validation,
         initial_epoch=seen,
@@ -153,10 +153,11 @@ def _verbosity():
     return recipe.VERBOSE.value
 
 
-def training_data(data, seen, strategy):
+def training_data(data, seen, model):
     """Returns the batches from an epoch on; each of several workers makes its own."""
+    index = "index" in model.method.needs
     if recipe.STRATEGY.value != "multi_worker":
-        return data.train(seen)
-    return strategy.distribute_datasets_from_function(
-        lambda context: data.train(seen, context)
+        return data.train(seen, index=index)
+    return model.distribute_strategy.distribute_datasets_from_function(
+        lambda context: data.train(seen, context, index=index)
     )

@@ -2,8 +2,24 @@
 
 from keras_selfkd.methods.frskd import FRSKD
 from keras_selfkd.methods.frskd_sla import FRSKD_SLA
+from keras_selfkd.methods.mean_teacher import MeanTeacher
 from keras_selfkd.methods.mixskd import MixSKD
 from keras_selfkd.methods.nfd import NFD
+from keras_selfkd.methods.ols import OLS
+from keras_selfkd.methods.pskd import PSKD
+from keras_selfkd.methods.sad import SAD
 from keras_selfkd.methods.taught import Taught
+from keras_selfkd.methods.tfd import TFD
 
-__all__ = ["FRSKD", "FRSKD_SLA", "NFD", "MixSKD", "Taught"]
+__all__ = [
+    "FRSKD",
+    "FRSKD_SLA",
+    "NFD",
+    "OLS",
+    "PSKD",
+    "SAD",
+    "TFD",
+    "MeanTeacher",
+    "MixSKD",
+    "Taught",
+]

@@ -10,7 +10,8 @@ def batch_of(images, labels, **others):
     """What a step hands to `prepare`."""
     images, keys = images_and_keys(images)
     batch = {"x": images, "y": labels, "sample_weight": None, "valid": None}
-    return {**batch, "progress": np.float32(0.0), **keys, **others}
+    scalars = {"progress": np.float32(0.0), "copies": np.int32(1)}
+    return {**batch, **scalars, **keys, **others}
 
 
 def cross_entropy(y, logits):

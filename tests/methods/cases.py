@@ -34,6 +34,8 @@ class Case(NamedTuple):
         draws: What it draws differs on each replica, so that one device cannot repeat
             it.
         fast: Whether its tests run in `make test`.
+        begin: Function from the model that brings its method from where all of it
+            begins to where every term teaches.
     """
 
     kind: Any
@@ -43,6 +45,7 @@ class Case(NamedTuple):
     variant: bool = False
     draws: bool = False
     fast: bool = False
+    begin: Callable = lambda model: None
 
     def method(self, dense=False):
         arguments = (
@@ -69,6 +72,11 @@ def frskd(**options):
         "teacher": self_teacher,
         **options,
     }
+
+
+def uniform(rows):
+    """Says of each row that all classes are as likely."""
+    rows.assign(np.full(rows.shape, 1 / rows.shape[-1]))
 
 
 def taught(dense):
@@ -107,6 +115,22 @@ OWN = {
         ("feature", "soft_label"),
         lambda model: model.method.teacher.variables,
     ),
+    "mean_teacher": Case(
+        lambda: methods.MeanTeacher(start=0),
+        stopped_terms=("soft_label",),
+        teacher=lambda model: model.method.averages,
+    ),
+    "ols": Case(
+        methods.OLS,
+        begin=lambda model: uniform(model.method.soft_labels),
+    ),
+    "pskd": Case(
+        methods.PSKD,
+        {"examples": 24},
+        begin=lambda model: uniform(model.method.memory.rows),
+    ),
+    "sad": Case(methods.SAD, {"start": 0.0}),
+    "tfd": Case(methods.TFD, {"warm_up": 0.0}),
     # Other arguments of those above.
     "frskd_fixed_nfd": Case(
         FRSKD,

@@ -122,6 +122,7 @@ def train(of):
     case, _ = of
     model, data = build(of)
     model.method.begin_epoch(0, 1)  # As `fit` does.
+    case.begin(model)
     weights, teacher = model.trainable_weights, case.teacher(model)
     with tf.GradientTape(persistent=True) as tape:
         terms = mean_terms(model, *data)

@@ -1,0 +1,88 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_selfkd import MeanTeacher, SelfDistillationModel
+from keras_selfkd.losses import soft_label
+from tests import toys
+from tests.methods.batches import terms_of
+
+
+def model_with(method, rate=0.1):
+    keras.utils.set_random_seed(0)
+    model = SelfDistillationModel(toys.classifier(), method)
+    model.compile(keras.optimizers.SGD(rate), toys.cross_entropy())
+    return model
+
+
+def weights_of(model):
+    every = [*model.student.trainable_variables, *model.student.non_trainable_variables]
+    return [variable.numpy() for variable in every]
+
+
+class EachStep(keras.callbacks.Callback):
+    """The student's weights after each step."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.weights.append(weights_of(self.model))
+
+
+def test_the_average_is_that_of_the_steps_since_it_began():
+    method, steps = MeanTeacher(start=0.5, decay=0.2), EachStep()
+    model = model_with(method)
+    history = model.fit(
+        *toys.class_data(), batch_size=4, epochs=2, callbacks=[steps], verbose=0
+    ).history
+    expected = steps.weights[4]  # Of the first step there is nothing to average.
+    for n, weights in enumerate(steps.weights[5:], start=1):
+        kept = min(n / (n + 9), 0.2)
+        pairs = zip(expected, weights, strict=True)
+        expected = [kept * average + (1 - kept) * weight for average, weight in pairs]
+    for average, value in zip(method.averages, expected, strict=True):
+        np.testing.assert_allclose(average, value, rtol=1e-4, atol=1e-6)
+    assert history["soft_label_loss"][0] == 0.0
+    assert history["soft_label_loss"][1] > 0.0
+
+
+def test_the_averaged_student_teaches_and_can_be_shipped():
+    method = MeanTeacher(start=0.0, temperature=3.0)
+    model = model_with(method)
+    images, labels = toys.class_data()
+    model.fit(images, labels, batch_size=4, epochs=2, verbose=0)
+    averaged = method.averaged_student()
+    assert not np.array_equal(averaged.get_weights()[0], weights_of(model)[0])
+    teacher = averaged(images, training=False)
+    student, terms = terms_of(model, images, labels)
+    expected = soft_label(teacher, student.logits, 3.0)
+    np.testing.assert_allclose(terms["soft_label"], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_it_goes_on_after_a_reload_with_its_averages(tmp_path):
+    model = model_with(MeanTeacher(start=0.0))
+    data = toys.class_data()
+    model.fit(*data, batch_size=8, epochs=1, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for resumed in (model, loaded):
+        resumed.fit(*data, batch_size=8, shuffle=False, epochs=1, verbose=0)
+    pairs = zip(model.method.averages, loaded.method.averages, strict=True)
+    assert all(np.array_equal(one, other) for one, other in pairs)
+    assert float(loaded.method.updates) == 4
+
+
+def test_error_no_average_yet():
+    model = model_with(MeanTeacher())
+    with pytest.raises(ValueError, match="no step since"):
+        model.method.averaged_student()
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"decay": 1.0}, {"start": 1}, {"temperature": 0}]
+)
+def test_error_arguments(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        MeanTeacher(**arguments)
