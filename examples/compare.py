@@ -40,6 +40,7 @@ training's history, student and flags. Nothing is chosen on test images: student
 the weights of the last epoch or, with --best_epoch, of the best on validation images.
 """
 
+import contextlib
 import pathlib
 import sys
 
@@ -98,9 +99,8 @@ def open_study(argv):
             f"Expected task to be one of {', '.join(TASKS)}. Received: {name!r}"
         )
     task = TASKS[name]
-    legs = legs_of(
-        task, content.get("legs", {}), content.get("base", {}), given_flags(task)
-    )
+    given = given_flags(task, TASKS.values())
+    legs = legs_of(task, content.get("legs", {}), content.get("base", {}), given)
     baseline = content.get("baseline", next(iter(legs)))
     if baseline not in legs:
         raise ValueError(
@@ -109,7 +109,7 @@ def open_study(argv):
     with flags_set(task, legs[baseline]):
         fast, epochs = recipe.FAST.value, recipe.epochs()
     equal_time = content.get("equal_time", False)
-    stem = pathlib.Path(files[0]).stem if files else f"compare-{'-'.join(legs)}"
+    stem = pathlib.Path(files[0]).stem if files else f"compare-{name}-{'-'.join(legs)}"
     return Study(
         task=task,
         legs=legs,
@@ -136,39 +136,41 @@ def _legs_by_method():
 
 
 def main(argv):
-    try:
-        study = open_study(argv)
-        study.check_path()
-        study_runs.check_legs(study)
-        afresh = recipe.OVERWRITE.value and _TRAIN.value
-        costs = step_costs.step_costs(study, _TRAIN.value, afresh)
-        trainings = study.trainings({leg: cost["ratio"] for leg, cost in costs.items()})
-        if afresh:
-            study.delete()
-        study_runs.check_kept(study, trainings)
-        step_costs.keep(study, costs)
-    except (ValueError, ImportError, OSError) as error:
-        sys.exit(f"compare: {error}")
-    left = [one for one in trainings if study_runs.kept(one) is None]
-    if _TRAIN.value:
-        print(study_report.plan(study, trainings, left, costs, _JOBS.value), flush=True)
+    with contextlib.ExitStack() as stack:
         try:
-            for number, line in enumerate(
-                _train(study, trainings, left, costs), start=1
-            ):
-                print(f"{number} of {len(left)}: {line}", flush=True)
-        except KeyboardInterrupt:
-            training.stop("Interrupted. The same command goes on from here.")
-    print(f"\n{study_report.write(study, trainings, costs)}")
+            study = open_study(argv)
+            study.check_path()
+            study_runs.check_legs(study)
+            afresh = recipe.OVERWRITE.value and _TRAIN.value
+            costs = step_costs.step_costs(study, _TRAIN.value, afresh)
+            ratios = {leg: cost["ratio"] for leg, cost in costs.items()}
+            trainings = study.trainings(ratios)
+            if _TRAIN.value:
+                stack.enter_context(study_runs.alone(study))
+                if afresh:
+                    study.delete()
+                study_runs.check_trainings(study, trainings, costs)
+                step_costs.keep(study, costs)
+        except (ValueError, ImportError, OSError) as error:
+            sys.exit(f"compare: {error}")
+        if _TRAIN.value:
+            carry_out(study, trainings, costs)
+        print(f"\n{study_report.write(study, trainings, costs)}")
 
 
-def _train(study, trainings, left, costs):
-    """Trains what is left; yields a line for each, when the table has it."""
+def carry_out(study, trainings, costs):
+    """Trains what is left, a line for each when the table has it."""
+    left = [one for one in trainings if study_runs.kept(one) is None]
+    print(study_report.plan(study, trainings, left, costs, _JOBS.value), flush=True)
     to_go = list(left)
-    for one in study_runs.carry_out_all(study, left, _JOBS.value):
-        to_go.remove(one)
-        study_report.write(study, trainings, costs)
-        yield study_report.progress(study, one, to_go, costs, _JOBS.value)
+    try:
+        for one in study_runs.carry_out_all(study, left, _JOBS.value):
+            to_go.remove(one)
+            study_report.write(study, trainings, costs)
+            line = study_report.progress(study, one, to_go, costs, _JOBS.value)
+            print(f"{len(left) - len(to_go)} of {len(left)}: {line}", flush=True)
+    except KeyboardInterrupt:
+        training.stop("Interrupted. The same command, not --overwrite, goes on.")
 
 
 if __name__ == "__main__":

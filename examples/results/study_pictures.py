@@ -39,7 +39,7 @@ def draw_score_by_time(rows, metric, path, title):
         ]
         each = [(_time(row, first), 100 * row[metric]) for row in own]
         marker = "os^Dv"[number // len(COLORS) % 5]
-        axes.plot(*zip(*means, strict=True), f"{marker}-", label=leg, **style)
+        axes.plot(*zip(*means, strict=True), f"{marker}-", label=_plain(leg), **style)
         axes.plot(*zip(*each, strict=True), marker, ms=3, alpha=0.5, **style)
     axes.set(
         title=title,
@@ -49,6 +49,11 @@ def draw_score_by_time(rows, metric, path, title):
     axes.grid(alpha=0.3)
     figure.legend(frameon=False, loc="outside right center")
     save(figure, path)
+
+
+def _plain(name):
+    """A name without what Matplotlib reads as a formula."""
+    return name.replace("$", r"\$")
 
 
 def _time(row, first):
@@ -79,7 +84,7 @@ def draw_reliability(bins, path, title):
             "o-",
             ms=4,
             color=COLORS[number % len(COLORS)],
-            label=f"{leg}, ECE {error:.1%}",
+            label=f"{_plain(leg)}, ECE {error:.1%}",
         )
     axes.set(title=title, xlabel="confidence", ylabel="accuracy")
     axes.set(xlim=(0, 1), ylim=(0, 1))
@@ -103,7 +108,7 @@ def draw_confusions(matrices, names, path):
     for axes, (leg, matrix) in zip(panels, matrices.items(), strict=True):
         shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
         image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="equal")
-        axes.set(title=leg, xlabel="predicted", ylabel="true")
+        axes.set(title=_plain(leg), xlabel="predicted", ylabel="true")
         ticks = range(len(names)) if named else []
         axes.set_xticks(ticks, [names[i] for i in ticks], rotation=90)
         axes.set_yticks(ticks, [names[i] for i in ticks])

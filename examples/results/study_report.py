@@ -18,7 +18,8 @@ def plan(study, trainings, left, costs, jobs):
         seconds, ratio = costs[leg]["seconds"], costs[leg]["ratio"]
         lines.append(
             f"  {leg}: {' '.join(arguments)}\n    {_listed(epochs)} epochs, a step "
-            f"takes {1000 * seconds:.3g} ms, {ratio:.2f} times {study.baseline}'s"
+            f"takes {1000 * seconds:.3g} ms, an epoch {ratio:.2f} times as long as of "
+            f"{study.baseline}"
         )
     lines.append(
         f"{len(left)} trainings to go, {len(trainings) - len(left)} done; about "

@@ -51,7 +51,9 @@ def rows_of(results, costs, metric, per_class):
     rows = []
     for result in results:
         score = result.get("score", {})
-        names = zip(result["labels"], score.get(per_class, []), strict=False)
+        names = zip(
+            _told_apart(result["labels"]), score.get(per_class, []), strict=False
+        )
         rows.append(
             {
                 "leg": result["leg"],
@@ -70,6 +72,14 @@ def rows_of(results, costs, metric, per_class):
             }
         )
     return rows
+
+
+def _told_apart(names):
+    """Names, with their number where another one is the same."""
+    return [
+        f"{name} ({number})" if names.count(name) > 1 else name
+        for number, name in enumerate(names)
+    ]
 
 
 def write_csv(path, rows):
@@ -122,9 +132,9 @@ def _interval(values):
 def mean_std(values, digits=2):
     """Returns `mean ± standard deviation` (of the sample), or the one value."""
     mean = f"{statistics.mean(values):.{digits}f}"
-    return (
-        mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
-    )
+    if len(values) == 1:
+        return mean
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
 def table(rows, metric, baseline):
@@ -158,7 +168,8 @@ def table(rows, metric, baseline):
 
 def _what(key, own):
     times = statistics.mean(row["time"] for row in own)
-    return [key[1], str(own[0]["epochs"]), f"{times:.2f}", str(len(own))]
+    name = key[1].replace("|", r"\|")  # It would end a cell.
+    return [name, str(own[0]["epochs"]), f"{times:.2f}", str(len(own))]
 
 
 def _scores(own, metric, gain):
@@ -191,27 +202,37 @@ def _difference(gain):
 
 
 def verdict(rows, metric, baseline):
-    """Says which differences are larger than the seeds' spread, in one sentence."""
+    """Says which differences are larger than the seeds' spread."""
     found = compare(rows, metric, baseline)
     if not found:
         return "There is one leg: nothing to compare."
-    if all(one.interval is None for one in found):
-        return "One seed tells no difference from chance: give more (--seeds)."
     several = len({one.budget for one in found}) > 1
 
-    def named(one):
-        at = f" at {one.budget} epochs" if several else ""
-        return f"{one.leg}{at}"
+    def named(some, gains=False):
+        return ", ".join(
+            one.leg
+            + f" at {one.budget} epochs" * several
+            + (f" ({100 * one.mean:+.2f} points)" if gains else "")
+            for one in some
+        )
 
-    telling = [
-        f"{named(one)} ({100 * one.mean:+.2f} points)" for one in found if one.tells
-    ]
-    others = [named(one) for one in found if not one.tells]
-    says = (
-        f"Larger than the spread of the seeds is the difference to {baseline} of "
-        f"{', '.join(telling)}"
-        if telling
-        else f"No difference to {baseline} is larger than the spread of the seeds"
-    )
-    rest = f"; not that of {', '.join(others)}" if telling and others else ""
-    return f"{says}{rest} (95 % t intervals of paired differences, each by itself)."
+    telling = [one for one in found if one.tells]
+    told = [one for one in found if one.interval is not None]
+    others = [one for one in told if not one.tells]
+    unknown = [one for one in found if one.interval is None]
+    parts = []
+    if telling:
+        parts.append(
+            f"Larger than the spread of the seeds is the difference to {baseline} of "
+            f"{named(telling, gains=True)}"
+        )
+    if others:
+        parts.append(f"no larger than that spread is that of {named(others)}")
+    if unknown:
+        parts.append(
+            f"two seeds at least, of it and of {baseline}, would tell more of "
+            f"{named(unknown)}"
+        )
+    sentence = "; ".join(parts)
+    how = " (95 % t intervals of paired differences, each by itself)" * bool(told)
+    return f"{sentence[0].upper()}{sentence[1:]}{how}."

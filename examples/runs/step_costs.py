@@ -14,13 +14,15 @@ from examples.runs.workers import open_strategy
 from keras_selfkd.files import write_json
 
 _TURNS, _STEPS = 3, 8
+# A leg costs the same wherever its data lie, and however much it prints.
+_FREE = ("--data_dir", "--download", "--nodownload", "--verbose")
 
 
 class StepClock(keras.callbacks.Callback):
     """Times the steps of one epoch, then stops.
 
     Attributes:
-        seconds: The median of a step, without what the first one takes to be traced.
+        seconds: The median of a step, without the first ones, which may be traced.
     """
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -32,8 +34,9 @@ class StepClock(keras.callbacks.Callback):
         self._last = now
 
     def on_epoch_end(self, epoch, logs=None):
-        executions = len(self._seconds)
-        self.seconds = statistics.median(self._seconds) * executions / _STEPS
+        # One entry for each execution, of several steps where the model is so compiled.
+        of_execution = statistics.median(self._seconds[1:])
+        self.seconds = of_execution / self.model.steps_per_execution
         self.model.stop_training = True
 
 
@@ -44,14 +47,14 @@ class _Leg:
     traced again) has several phases, each timed by itself.
     """
 
-    def __init__(self, study, arguments):
-        with flags_set(study.task, arguments):
+    def __init__(self, study, leg):
+        self.epochs = max(study.budgets)
+        with flags_set(study.task, study.arguments(leg, study.seeds[0], self.epochs)):
             data = loaded(study.task)
             method = methods.METHOD.value
             self.model = build(study.task, method, data, open_strategy())
             self.data = training_data(data, 0, self.model)
             self.steps = data.steps_per_epoch
-        self.epochs = max(study.budgets)
         changes = [
             epoch
             for epoch in range(1, self.epochs)
@@ -71,7 +74,7 @@ class _Leg:
         clock = StepClock()
         self.model.fit(
             self.data,
-            steps_per_epoch=_STEPS,
+            steps_per_epoch=(1 + _STEPS) * self.model.steps_per_execution,
             initial_epoch=epoch,
             epochs=self.epochs,
             callbacks=[clock],
@@ -98,9 +101,9 @@ def step_costs(study, measure=True, afresh=False):
         afresh: Boolean; `True` does not. Defaults to `False`.
 
     Returns:
-        Dict from leg, earlier ones included, to a dict of its `arguments`, the `steps`
-        of an epoch, the
-        `seconds` of a step and their `ratio` to the baseline's, medians over turns.
+        Dict from leg, earlier ones included, to a dict of what it is (`identity`), the
+        `steps` of an epoch, the `seconds` of a step and the `ratio` of its epoch's time
+        to the baseline's, medians over turns.
 
     Raises:
         ValueError: If a leg cannot be trained.
@@ -108,10 +111,12 @@ def step_costs(study, measure=True, afresh=False):
     path = study.path / COSTS
     known = path.exists() and not afresh
     kept = json.loads(path.read_text(encoding="utf-8")) if known else {}
+    _check_task(study, kept)
+    identities = {leg: _identity(study, leg) for leg in study.legs}
     missing = [
         leg
-        for leg, arguments in study.legs.items()
-        if kept.get(leg, {}).get("arguments") != list(arguments)
+        for leg, identity in identities.items()
+        if kept.get(leg, {}).get("identity") != identity
     ]
     if missing and not measure:
         raise ValueError(
@@ -121,20 +126,37 @@ def step_costs(study, measure=True, afresh=False):
     models = {}
     for leg in dict.fromkeys([study.baseline, *missing] if missing else []):
         print(f"Trying {leg} ...", flush=True)
-        models[leg] = _leg(study, leg)
+        models[leg] = _tried(study, leg)
     found = _in_turns(models, study.baseline) if models else {}
     for leg in missing:
-        kept[leg] = {
-            "arguments": list(study.legs[leg]),
-            "steps": models[leg].steps,
-            **found[leg],
-        }
+        identity = {"identity": identities[leg], "steps": models[leg].steps}
+        kept[leg] = identity | found[leg]
     return kept
 
 
-def _leg(study, leg):
+def _identity(study, leg):
+    """What a cost depends on, as JSON has it."""
+    flags = [flag for flag in study.legs[leg] if not flag.startswith(_FREE)]
+    return {
+        "task": study.task.name,
+        "flags": flags,
+        "epochs": max(study.budgets),
+        "baseline": study.baseline,
+    }
+
+
+def _check_task(study, kept):
+    tasks = {cost["identity"]["task"] for cost in kept.values()}
+    if tasks - {study.task.name}:
+        raise ValueError(
+            f"Expected --run_dir to be free or an earlier study of {study.task.name}. "
+            f"Received: --run_dir={study.path}, a study of {', '.join(tasks)}"
+        )
+
+
+def _tried(study, leg):
     try:
-        model = _Leg(study, study.legs[leg])
+        model = _Leg(study, leg)
         model.seconds()
     except (ValueError, ImportError, OSError) as error:
         raise ValueError(f"{leg}: {error}") from error
@@ -146,10 +168,12 @@ def _in_turns(models, baseline):
     for turn in range(_TURNS):
         order = list(models) if turn % 2 == 0 else list(models)[::-1]
         turns.append({leg: models[leg].seconds() for leg in order})
+    steps = {leg: model.steps / models[baseline].steps for leg, model in models.items()}
     return {
         leg: {
             "seconds": statistics.median(turn[leg] for turn in turns),
-            "ratio": statistics.median(turn[leg] / turn[baseline] for turn in turns),
+            "ratio": steps[leg]
+            * statistics.median(turn[leg] / turn[baseline] for turn in turns),
         }
         for leg in models
     }

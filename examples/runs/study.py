@@ -62,7 +62,8 @@ class Study(NamedTuple):
         Raises:
             ValueError: If it does.
         """
-        names = {entry.name for entry in self.path.glob("*")}
+        # What was killed while it was written is hidden.
+        names = {path.name for path in self.path.glob("*") if path.name[0] != "."}
         if names and COSTS not in names:
             raise ValueError(
                 "Expected --run_dir to be free or an earlier study. Received: "
@@ -83,7 +84,7 @@ class Study(NamedTuple):
         """Returns the list of all `Training`, seed by seed.
 
         Args:
-            ratios: Dict from leg to the time of its step, the baseline's = 1.
+            ratios: Dict from leg to the time of its epoch, the baseline's = 1.
         """
         return [
             self._training(leg, seed, budget, ratios[leg])
@@ -94,9 +95,14 @@ class Study(NamedTuple):
 
     def _training(self, leg, seed, budget, ratio):
         epochs = max(1, round(budget / ratio)) if self.equal_time else budget
-        own = (f"--seed={seed}", f"--epochs={epochs}", "--nobaseline", "--noexport")
         path = self.path / "runs" / f"{slug(leg)}-{budget}-{seed}"
-        return Training(leg, seed, budget, epochs, (*self.legs[leg], *own), path)
+        arguments = self.arguments(leg, seed, epochs)
+        return Training(leg, seed, budget, epochs, arguments, path)
+
+    def arguments(self, leg, seed, epochs):
+        """Returns all flags of a training, a tuple; it goes on where it stopped."""
+        own = (f"--seed={seed}", f"--epochs={epochs}")
+        return *self.legs[leg], *own, "--nobaseline", "--noexport", "--resume"
 
 
 def slug(name):

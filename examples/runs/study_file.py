@@ -1,6 +1,8 @@
 """What a study's file and command line say, checked before anything is done."""
 
+import csv
 import difflib
+import io
 import pathlib
 import tomllib
 
@@ -22,9 +24,20 @@ _KINDS = {
 }
 
 
-def given_flags(task):
-    """Returns a dict from name to text of the trainer's flags on the command line."""
-    given = {n: flag.serialize() for n, flag in flags_of(task).items() if flag.present}
+def given_flags(task, others):
+    """Returns a dict from name to text of the trainer's flags on the command line.
+
+    Raises:
+        ValueError: For flags of other tasks' trainers, and those of the study itself.
+    """
+    known = flags_of(task)
+    foreign = {name: flag for other in others for name, flag in flags_of(other).items()}
+    foreign = [n for n, flag in foreign.items() if flag.present and n not in known]
+    if foreign:
+        raise ValueError(
+            f"Expected flags of {task.name}. Received: --{', --'.join(foreign)}"
+        )
+    given = {name: flag.serialize() for name, flag in known.items() if flag.present}
     free = (recipe.RUN_DIR.name, recipe.OVERWRITE.name)
     _refuse_own(given.keys() - set(free), "the command line")
     return {name: text for name, text in given.items() if name not in free}
@@ -74,14 +87,17 @@ def _texts(task, table, place):
                 f"{closest}. Received: {name}"
             )
     _refuse_own(table, place)
-    return {name: _text(name, value, place) for name, value in table.items()}
+    return {name: _text(known[name], value, place) for name, value in table.items()}
 
 
-def _text(name, value, place):
-    if isinstance(value, bool):
+def _text(flag, value, place):
+    name = flag.name
+    if isinstance(value, bool) and flag.boolean:
         return f"--{name}" if value else f"--no{name}"
     if isinstance(value, list):
-        return f"--{name}={','.join(map(str, value))}"
+        text = io.StringIO()
+        csv.writer(text, lineterminator="").writerow(value)
+        return f"--{name}={text.getvalue()}"
     if isinstance(value, dict):
         raise ValueError(
             f"Expected a number, a text or a list for {name} in {place}. "

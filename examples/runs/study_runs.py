@@ -1,7 +1,10 @@
 """The trainings of a study: each kept in a directory of its own, skipped when done."""
 
 import concurrent.futures
+import contextlib
+import fcntl
 import importlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -48,18 +51,44 @@ def check_legs(study):
                 raise ValueError(f"{leg}: {error}") from error
 
 
-def check_kept(study, trainings):
-    """Refuses a study whose directory holds trainings with other flags.
+def check_trainings(study, trainings, costs):
+    """Refuses trainings that could not begin, or whose directory holds other ones.
 
     Raises:
-        ValueError: If there is one; the message tells them apart.
+        ValueError: If there is one; the message says why.
     """
     for one in trainings:
-        if one.path.exists():
-            with flags_set(study.task, one.arguments):
+        with flags_set(study.task, one.arguments):
+            try:
+                recipe.optimizer(costs[one.leg]["steps"])
+            except ValueError as error:
+                raise ValueError(f"{one.leg}, {one.epochs} epochs: {error}") from error
+            if one.path.exists():
                 run = _claim(study, one)
-            if run.finished:  # It may have been killed right after that.
-                run.discard_checkpoints()
+                if run.finished:  # It may have been killed right after that.
+                    run.discard_checkpoints()
+
+
+@contextlib.contextmanager
+def alone(study):
+    """Inside, no other process trains the same study.
+
+    Raises:
+        ValueError: If another one does.
+    """
+    study.path.mkdir(parents=True, exist_ok=True)
+    directory = os.open(study.path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(
+                "Expected --run_dir to be free. Received: "
+                f"--run_dir={study.path}, where another process trains"
+            ) from error
+        yield
+    finally:
+        os.close(directory)  # So does a killed process.
 
 
 def _claim(study, one):
@@ -98,8 +127,12 @@ def carry_out(study, one):
             truth = np.concatenate([labels for _, labels in data.test])
             path = run.path / "student.keras"
             rating = ship(study.task, model.student, path, data, truth)
-            result["score"] = rating.score | _validation(study.task, run, method)
-            _keep_arrays(run.path / ARRAYS, rating, truth, data)
+            if np.isfinite(rating.score["nll"]):
+                score = rating.score | _validation(study.task, run, method)
+                result["score"] = score
+                _keep_arrays(run.path / ARRAYS, rating, truth, data)
+            else:
+                result["diverged"] = "What it says of test images is not finite."
         write_json(run.path / RESULT, result)
         run.discard_checkpoints()
 
@@ -107,7 +140,7 @@ def carry_out(study, one):
 def _validation(task, run, method):
     """The metric on validation images, of the epoch whose weights are kept."""
     values = [row.get(f"val_{task.metric}") for row in run.rows(method)]
-    if not all(values):
+    if {None, ""} & set(values):
         return {}
     values = [float(value) for value in values]
     return {"validation": max(values) if recipe.BEST_EPOCH.value else values[-1]}
@@ -143,17 +176,25 @@ def carry_out_all(study, trainings, jobs=1):
     for number in range(jobs):
         numbers.put(number)
     # Functions of a task can't be sent to another process; it looks them up by name.
-    sent = study._replace(task=study.task.name)
-    pool = concurrent.futures.ProcessPoolExecutor(
+    sent, waiting = study._replace(task=study.task.name), iter(trainings)
+    with concurrent.futures.ProcessPoolExecutor(
         jobs, context, _begin_process, (numbers, jobs)
-    )
-    try:
-        of = {pool.submit(_in_a_process, sent, one): one for one in trainings}
-        for done in concurrent.futures.as_completed(of):
-            done.result()
-            yield of[done]
-    finally:
-        pool.shutdown(cancel_futures=True)
+    ) as pool:
+
+        def begin(some):
+            return {pool.submit(_in_a_process, sent, one): one for one in some}
+
+        # No more than run at once: what is queued could not be called back.
+        running = begin(itertools.islice(waiting, jobs))
+        while running:
+            done, _ = concurrent.futures.wait(
+                running, return_when=concurrent.futures.FIRST_COMPLETED
+            )
+            for future in done:
+                one = running.pop(future)
+                future.result()
+                running |= begin(itertools.islice(waiting, 1))
+                yield one
 
 
 def _begin_process(numbers, jobs):

@@ -93,6 +93,7 @@ def _data_flags(task):
     """All flags of a runner but those that say how to train on the data."""
     of_module = flags.FLAGS.get_key_flags_for_module
     how = {flag.name for module in (recipe, methods) for flag in of_module(module)}
+    how |= {inputs.STUDENT.name, inputs.TAPS.name, inputs.EXPORT.name}
     how -= {recipe.SEED.name, recipe.BATCH_SIZE.name, recipe.FAST.name}
     every = of_module(flags.FLAGS.find_module_defining_flag(task.own_flag))
     return sorted(flag.serialize() for flag in every if flag.name not in how)

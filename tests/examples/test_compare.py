@@ -63,28 +63,8 @@ def study(class_folders, tmp_path):
     return tmp_path / "study.toml", tmp_path / "run"
 
 
-def test_a_study_stopped_and_started_again(study, monkeypatch, capsys):
-    file, folder = study
-    record = Run.record
-
-    def interrupted(run, method, epoch, logs):
-        record(run, method, epoch, logs)
-        if run.path.name == "late-2-0":
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "record", interrupted)
-        with pytest.raises(SystemExit) as ended:
-            run_compare(file, f"--run_dir={folder}")
-    assert ended.value.code == 130
-    first = capsys.readouterr().out
-    assert re.search(r"6 trainings to go, 0 done; about \d+ minutes", first)
-    assert "2 of 6: too fast, seed 0, 2 epochs: diverged" in first
-    run_compare(file, f"--run_dir={folder}")
-    second = capsys.readouterr().out
-    assert "Trying" not in second
-    assert "4 trainings to go, 2 done" in second
-    assert {path.name for path in folder.iterdir()} == FILES
+def check_rows(folder):
+    """Each training has a row: a score, that of its files, or that it diverged."""
     rows = rows_of(folder)
     assert [(row["leg"], row["seed"]) for row in rows] == [
         (leg, seed) for seed in "01" for leg in ("plain", "too fast", "late")
@@ -101,6 +81,33 @@ def test_a_study_stopped_and_started_again(study, monkeypatch, capsys):
         assert float(row["accuracy"]) == score["accuracy"]
         assert float(row["class_accuracy: dog"]) == score["class_accuracy"][1]
         assert "--learning_rate" not in row["flags"]
+
+
+def test_a_study_stopped_and_started_again(study, monkeypatch, capsys):
+    file, folder = study
+    record = Run.record
+
+    def interrupted(run, method, epoch, logs):
+        if run.path.name == "late-2-0" and epoch == 2:
+            raise KeyboardInterrupt
+        record(run, method, epoch, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "record", interrupted)
+        with pytest.raises(SystemExit) as ended:
+            run_compare(file, f"--run_dir={folder}")
+    assert ended.value.code == 130
+    first = capsys.readouterr().out
+    assert re.search(r"6 trainings to go, 0 done; about \d+ minutes", first)
+    assert "2 of 6: too fast, seed 0, 2 epochs: diverged" in first
+    run_compare(file, f"--run_dir={folder}")
+    second = capsys.readouterr().out
+    assert "Trying" not in second
+    assert "4 trainings to go, 2 done" in second
+    history = (folder / "runs" / "late-2-0" / "history.csv").read_text()
+    assert [line.split(",")[2] for line in history.splitlines()] == ["epoch", "1", "2"]
+    assert {path.name for path in folder.iterdir()} == FILES
+    check_rows(folder)
     text = (folder / "results.md").read_text()
     assert text.splitlines()[4].startswith("| plain | 2 | 1.00 | 2 |")
     assert "(2 of 2 diverged)" in text
@@ -209,6 +216,7 @@ def test_a_mistake_ends_in_one_line_before_anything_is_written(text, message, tm
         (["--methods=frskd", "--seed=3"], "sets seed itself.*the command line"),
         (["--methods=frskd", "--strategy=multi_worker"], "on one machine"),
         (["--methods=frskd", "--notrain"], "nothing there of frskd"),
+        (["--methods=frskd", "--void=3"], "flags of train_classifier.*--void"),
     ],
 )
 def test_a_command_line_that_is_no_study_says_so(arguments, message, tmp_path):

@@ -56,12 +56,14 @@ def test_the_table_and_what_it_says():
         "| better | 10 | 1.60 | 3 | 75.00 ± 1.00 | +4.00 [+1.52, +6.48] |" in lines[3]
     )
     said = study_table.verdict(rows(), "accuracy", "plain")
-    assert "difference to plain of better (+4.00 points); not that of noisy" in said
+    assert "difference to plain of better (+4.00 points); no larger than" in said
+    assert "that spread is that of noisy (95 % t intervals" in said
 
 
 def test_one_seed_tells_nothing():
     found = rows({("plain", 0): 0.7, ("better", 0): 0.9})
-    assert "One seed" in study_table.verdict(found, "accuracy", "plain")
+    said = study_table.verdict(found, "accuracy", "plain")
+    assert said.startswith("Two seeds at least, of it and of plain, would tell more of")
     assert "| +20.00 |" in study_table.table(found, "accuracy", "plain")
 
 
@@ -80,6 +82,9 @@ def test_what_diverged_is_a_row_that_says_so_and_counts_nowhere(tmp_path):
     lines = (tmp_path / "results.csv").read_text().splitlines()
     assert lines[0].endswith("flags,class_accuracy: cat,class_accuracy: dog")
     assert lines[5] == "better,1,10,10,1.6,,,,,,Training diverged.,,--fast,,"
+    gone = rows({**SCORES, **{("better", seed): None for seed in range(3)}})
+    said = study_table.verdict(gone, "accuracy", "plain")
+    assert said.startswith("No larger than that spread is that of noisy; two seeds")
     gone = rows({("plain", 0): 0.5, ("better", 0): None})
     assert "(1 of 1 diverged)" in study_table.table(gone, "accuracy", "plain")
 
@@ -120,3 +125,12 @@ def test_confusions_are_shares_of_the_true_class(tmp_path, figures):
     np.testing.assert_allclose(first.images[0].get_array(), [[0.75, 0.25], [0, 0]])
     assert second.get_title() == "frskd"
     assert [text.get_text() for text in first.texts] == ["75", "25"]
+
+
+def test_names_that_would_hide_each_other_or_break_a_file(tmp_path):
+    found = result("a|$b$", 0, 0.5) | {"labels": ["cat", "cat"]}
+    costs = {"a|$b$": {"ratio": 1.0}}
+    (row,) = study_table.rows_of([found], costs, "accuracy", "class_accuracy")
+    assert {"class_accuracy: cat (0)", "class_accuracy: cat (1)"} <= row.keys()
+    assert r"| a\|$b$ |" in study_table.table([row], "accuracy", "plain")
+    study_pictures.draw_score_by_time([row], "accuracy", tmp_path / "a.png", "")
