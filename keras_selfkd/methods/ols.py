@@ -9,6 +9,7 @@ from keras_selfkd.distributed.replicas import sum_over_replicas
 from keras_selfkd.labels import class_numbers
 from keras_selfkd.losses.logits import log_probabilities
 from keras_selfkd.method import Method
+from keras_selfkd.pixels import fit_weight
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
@@ -97,8 +98,10 @@ class OLS(Method):
         p = ops.exp(log_probabilities(student.logits, 1.0))
         classes = class_numbers(batch["y"], student.logits)
         right = ops.cast(ops.argmax(p, axis=-1), classes.dtype) == classes
-        if batch["valid"] is not None:
-            right = ops.logical_and(right, batch["valid"])
+        for counts in (batch["valid"], batch["sample_weight"]):
+            if counts is not None:  # What weighs nothing teaches nothing, either.
+                counts = fit_weight(ops.cast(counts, p.dtype), len(right.shape))
+                right = ops.logical_and(right, counts > 0)
         count = ops.cast(right, p.dtype)[..., None]
         rows = ops.concatenate([p * count, count], axis=-1)
         rows = ops.reshape(rows, (-1, rows.shape[-1]))

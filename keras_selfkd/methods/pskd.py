@@ -84,7 +84,8 @@ class PSKD(Method):
                 f"{size / 1e9:.1f} GB. Take memory_dtype='float16', or raise "
                 f"memory_limit. Received: memory_limit={self.memory_limit}"
             )
-        self.memory = ExampleMemory(self.examples, classes, dtype=self.memory_dtype)
+        half = {"dtype": "float16"} if self.memory_dtype == "float16" else {}
+        self.memory = ExampleMemory(self.examples, classes, **half)
         # a_t: set by `begin_epoch`, so that outside of `fit` training is plain.
         self.now = self.add_weight((), "zeros", trainable=False, name="share")
 

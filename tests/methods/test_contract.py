@@ -58,7 +58,8 @@ def test_learns_with_finite_terms(trained):
     terms, history = trained.terms, trained.history
     assert set(terms) == set(trained.model.method.loss_weights)
     assert all(np.isfinite(term) for term in terms.values())
-    assert history["loss"][-1] < 0.7 * history["loss"][0]
+    # Alone: soft labels have an entropy that no student gets rid of.
+    assert history["task_loss"][-1] < 0.7 * history["task_loss"][0]
     assert set(history) == {"loss", "accuracy", *(f"{t}_loss" for t in terms)}
 
 
