@@ -39,7 +39,6 @@ def compiled(model=None, optimizer="sgd", **options):
     return model
 
 
-# On some processors the graph optimiser takes other kernels for other graphs.
 @pytest.mark.parametrize("options", [{}, {"regularizer": "l2", "dropout": 0.3}])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_supervised_is_plain_fit_bit_for_bit(options, weighted):

@@ -55,11 +55,12 @@ def _listed(values):
 
 def write(study, trainings, costs):
     """Writes table and pictures of what is finished; returns what to print of it."""
-    finished = [one for one in trainings if study_runs.kept(one)]
-    if not finished:
+    found = [(one, study_runs.kept(one)) for one in trainings]
+    finished = [one for one, result in found if result]
+    results = [result for _, result in found if result]
+    if not results:
         return "No training is finished."
     metric, per_class = study.task.metric, study.task.per_class
-    results = [study_runs.kept(one) for one in finished]
     rows = study_table.rows_of(results, costs, metric, per_class)
     study_table.write_csv(study.path / "results.csv", rows)
     missing = len(trainings) - len(finished)

@@ -7,7 +7,7 @@ import shutil
 from keras_selfkd.files import staging
 
 # A run stays the same run wherever its data lies and however much it prints.
-_FREE_FLAGS = ("--data_dir", "--download", "--nodownload", "--verbose")
+FREE_FLAGS = ("--data_dir", "--download", "--nodownload", "--verbose")
 
 
 class Run:
@@ -115,8 +115,8 @@ class Run:
 
 def _check_same(flags, config):
     lines = config.read_text().splitlines()
-    before = {line for line in lines if not line.startswith(("#", *_FREE_FLAGS))}
-    now = {flag for flag in flags if not flag.startswith(_FREE_FLAGS)}
+    before = {line for line in lines if not line.startswith(("#", *FREE_FLAGS))}
+    now = {flag for flag in flags if not flag.startswith(FREE_FLAGS)}
     if now != before:
         raise ValueError(
             f"{config.parent} was started with {sorted(before - now)}, not with "

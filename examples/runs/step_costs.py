@@ -7,6 +7,7 @@ import time
 import keras
 
 from examples.runs import methods
+from examples.runs.run import FREE_FLAGS
 from examples.runs.study import COSTS, flags_set
 from examples.runs.task import build, loaded
 from examples.runs.training import training_data
@@ -14,8 +15,6 @@ from examples.runs.workers import open_strategy
 from keras_selfkd.files import write_json
 
 _TURNS, _STEPS = 3, 8
-# A leg costs the same wherever its data lie, and however much it prints.
-_FREE = ("--data_dir", "--download", "--nodownload", "--verbose")
 
 
 class StepClock(keras.callbacks.Callback):
@@ -136,7 +135,7 @@ def step_costs(study, measure=True, afresh=False):
 
 def _identity(study, leg):
     """What a cost depends on, as JSON has it."""
-    flags = [flag for flag in study.legs[leg] if not flag.startswith(_FREE)]
+    flags = [flag for flag in study.legs[leg] if not flag.startswith(FREE_FLAGS)]
     return {
         "task": study.task.name,
         "flags": flags,

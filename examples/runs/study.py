@@ -10,7 +10,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from examples.runs import recipe
-from examples.runs.task import Task
+from examples.runs.task import Task, module_of
 
 COSTS = "costs.json"
 
@@ -108,11 +108,6 @@ class Study(NamedTuple):
 def slug(name):
     """A leg's name as part of a file's name."""
     return re.sub(r"[^\w.+-]+", "_", name)
-
-
-def module_of(task):
-    """Returns the name of a task's module, as absl knows it."""
-    return flags.FLAGS.find_module_defining_flag(task.own_flag)
 
 
 def flags_of(task):

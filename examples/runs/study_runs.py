@@ -16,8 +16,8 @@ from examples.results.class_results import confusion_matrix, facts
 from examples.runs import methods, recipe, training
 from examples.runs.recorder import DivergedError
 from examples.runs.run import Run
-from examples.runs.study import flags_set, module_of
-from examples.runs.task import build, loaded, ship, student_name
+from examples.runs.study import flags_set
+from examples.runs.task import build, loaded, module_of, ship, student_name
 from examples.runs.unused_flags import refuse_unused
 from examples.runs.workers import open_strategy
 from keras_selfkd.files import staging, write_json
@@ -149,7 +149,7 @@ def _validation(task, run, method):
 def _keep_arrays(path, rating, truth, data):
     arrays = {name: np.asarray(values) for name, values in rating.bins.items()}
     if data.classes <= _MOST_CLASSES:
-        known = truth != (-1 if data.void is None else data.void)
+        known = truth != data.void
         arrays["confusion"] = confusion_matrix(
             rating.classes[known], truth[known], data.classes
         )

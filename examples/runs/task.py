@@ -67,6 +67,11 @@ def student_name(task):
     return inputs.STUDENT.value or task.default_student
 
 
+def module_of(task):
+    """Returns the name of a task's module, as absl knows it."""
+    return flags.FLAGS.find_module_defining_flag(task.own_flag)
+
+
 _LOADED = {}  # The data that were loaded last, by the flags that name them.
 
 
@@ -95,7 +100,7 @@ def _data_flags(task):
     how = {flag.name for module in (recipe, methods) for flag in of_module(module)}
     how |= {inputs.STUDENT.name, inputs.TAPS.name, inputs.EXPORT.name}
     how -= {recipe.SEED.name, recipe.BATCH_SIZE.name, recipe.FAST.name}
-    every = of_module(flags.FLAGS.find_module_defining_flag(task.own_flag))
+    every = of_module(module_of(task))
     return sorted(flag.serialize() for flag in every if flag.name not in how)
 
 
@@ -133,8 +138,8 @@ def prepare(task):
     model = build(task, methods.METHOD.value, data, strategy)
     student = student_name(task).replace(":", "_")
     name = f"{data.name}-{student}-{methods.METHOD.value}-{recipe.SEED.value}"
-    module = flags.FLAGS.find_module_defining_flag(task.own_flag)
-    run = training.open_run(name, module, strategy.extended.should_checkpoint)
+    is_chief = strategy.extended.should_checkpoint
+    run = training.open_run(name, module_of(task), is_chief)
     if run.is_chief and not (recipe.RESUME.value and run.finished):
         plan.show(data, model)
     return data, strategy, run

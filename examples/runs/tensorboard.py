@@ -3,6 +3,8 @@
 `tensorboard --logdir=runs` shows those of all runs side by side.
 """
 
+import importlib.util
+
 import keras
 import tensorflow as tf
 
@@ -15,12 +17,10 @@ def check_installed():
     Raises:
         ImportError: If it is not installed.
     """
-    try:
-        import tensorboard  # noqa: F401
-    except ImportError as error:
+    if importlib.util.find_spec("tensorboard") is None:
         raise ImportError(
             "--tensorboard needs the package tensorboard: pip install tensorboard"
-        ) from error
+        )
 
 
 def curves(run, method):
