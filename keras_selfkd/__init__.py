@@ -20,9 +20,11 @@ from keras_selfkd.methods import (
     PSKD,
     SAD,
     TFD,
+    USKD,
     MeanTeacher,
     MixSKD,
     Taught,
+    ZipfLS,
 )
 from keras_selfkd.metrics import ExpectedCalibrationError, PixelAccuracy
 from keras_selfkd.mixing import CutMix, Mixup
@@ -42,6 +44,7 @@ __all__ = [
     "PSKD",
     "SAD",
     "TFD",
+    "USKD",
     "Checkpoints",
     "CutMix",
     "ExampleMemory",
@@ -61,6 +64,7 @@ __all__ = [
     "Supervised",
     "Taught",
     "WarmUp",
+    "ZipfLS",
     "check_data",
     "epochs",
     "export_onnx",

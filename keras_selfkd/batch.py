@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_selfkd.arguments import check_single
 from keras_selfkd.distributed.replicas import batch_of_replica
+from keras_selfkd.pixels import is_dense
 
 # What a data set may yield beside its images, `{"image": images, "index": ...}`, and
 # how it comes to do so.
@@ -26,8 +27,8 @@ def checked_batch(data, logits, supervision):
         supervision: `Supervision` of the compiled loss.
 
     Returns:
-        Dict with the keys `"x"`, `"y"`, `"sample_weight"`, `"valid"` and those of
-        `KEYS` that the data set yields; and the replica's `ReplicaBatch`.
+        Dict with the keys `"x"`, `"y"`, `"sample_weight"`, `"labelled"`, `"valid"` and
+        those of `KEYS` that the data set yields; and the replica's `ReplicaBatch`.
 
     Raises:
         ValueError: for images, labels or weights that do not fit; what is known in the
@@ -43,7 +44,8 @@ def checked_batch(data, logits, supervision):
     checks = supervision.check_labels(batch["y"], logits) + check_counts(batch)
     with tf.control_dependencies(checks):
         batch |= {key: tf.identity(batch[key]) for key in ("x", "y")}
-    batch["valid"] = supervision.valid_pixels(batch["y"], logits)
+    batch["labelled"] = supervision.labelled(batch["y"], logits)
+    batch["valid"] = batch["labelled"] if is_dense(logits) else None
     return batch, replica
 
 

@@ -1,6 +1,7 @@
 """What labels may be: their shape beside the logits, and their range."""
 
 import tensorflow as tf
+from keras import ops
 
 
 def check_numbers(y):
@@ -116,3 +117,16 @@ def class_numbers(y, logits):
         one_hot = y.shape[-1] != 1
         y = tf.argmax(y, axis=-1) if one_hot else tf.squeeze(y, axis=-1)
     return tf.cast(y, "int32")
+
+
+def is_class(y, logits):
+    """Whether each class is the label's: booleans of the logits' shape.
+
+    Labels that are no class, such as those that the compiled loss ignores, are none.
+    """
+    return ops.one_hot(class_numbers(y, logits), logits.shape[-1], dtype="bool")
+
+
+def labelled_alone(values, labelled):
+    """Values `(batch,)` or `(batch, height, width)`, 0 where a label is ignored."""
+    return values if labelled is None else ops.where(labelled, values, 0.0)

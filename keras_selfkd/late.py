@@ -90,6 +90,9 @@ class Late(Method):
         changes = self.method.begin_epoch(epoch, epochs)
         return changes or self.begun != before
 
+    def averaged_weights(self, student):
+        return self.method.averaged_weights(student)
+
     def prepare(self, batch):
         return self.method.prepare(batch) if self.begun else batch
 
@@ -110,6 +113,7 @@ METHOD_SAYS = (
     "minimum_taps",
     "needs",
     "dense",
+    "exclusive",
     "compares_views",
     "warmup_epochs",
     "ramped",

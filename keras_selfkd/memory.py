@@ -58,11 +58,10 @@ class ExampleMemory(keras.layers.Layer):
     def write(self, index, values):
         """Puts `(batch, width)` values in the rows of examples; all replicas' do.
 
-        Of an example that stands more than once in a batch any row may stay.
-
         Raises:
             ValueError: for values of another shape.
-            tf.errors.InvalidArgumentError: for an index out of range.
+            tf.errors.InvalidArgumentError: for an index out of range, or one that
+                stands more than once among a replica's.
         """
         values = ops.cast(values, self.rows.dtype)
         if tuple(values.shape[1:]) != (self.width,):
@@ -70,7 +69,12 @@ class ExampleMemory(keras.layers.Layer):
                 f"Expected values of shape (batch, {self.width}). "
                 f"Received: values with shape {tuple(values.shape)}"
             )
-        write_rows(self.rows.value, self._checked(index), values)
+        write_rows(self.rows.value, each_once(self._checked(index)), values)
+
+    @property
+    def nbytes(self):
+        """Integer, what the rows take, in memory and in each checkpoint."""
+        return self.examples * self.width * tf.as_dtype(self.rows.dtype).size
 
     def _checked(self, index):
         index = ops.cast(index, "int64")
@@ -86,3 +90,15 @@ class ExampleMemory(keras.layers.Layer):
             "width": self.width,
             "initializer": keras.saving.serialize_keras_object(self.initializer),
         }
+
+
+def each_once(index):
+    """Asserts that no index repeats: which row should stay?"""
+    in_order = tf.sort(index)
+    once = tf.reduce_all(in_order[1:] != in_order[:-1])
+    message = (
+        "Expected each index once in a batch. Batch before `repeat`, so that no batch "
+        "crosses the end of an epoch. Received:"
+    )
+    with tf.control_dependencies([tf.debugging.Assert(once, [message, index])]):
+        return tf.identity(index)

@@ -16,12 +16,14 @@ class Method(keras.layers.Layer):
 
     A training step is `prepare` -> one student forward pass -> `loss_terms` ->
     gradients -> `after_step`. The batch is a dict that only grows: it starts as
-    `{"x", "y", "sample_weight", "valid", "progress", "copies"}`, with what the data set
-    yields beside the images (`"index"`, `"pair"`, `"view"`, `"previous"`); `prepare`
-    adds keys, `loss_terms` reads them. `"valid"` is the `(batch, height, width)` mask
-    of pixels that are not void, or `None`; `"progress"` the share of `fit`'s epochs
-    that lies behind, a scalar; `"copies"` the number of replicas that compute the same
-    examples, 1 but for a batch of fewer examples than replicas.
+    `{"x", "y", "sample_weight", "labelled", "valid", "progress", "copies"}`, with what
+    the data set yields beside the images (`"index"`, `"pair"`, `"view"`,
+    `"previous"`); `prepare` adds keys, `loss_terms` reads them. `"labelled"` is the
+    mask of labels that the compiled loss does not ignore, `(batch,)` or `(batch,
+    height, width)`, or `None` where it ignores none; `"valid"` the same for pixels,
+    `None` for classes; `"progress"` the share of `fit`'s epochs that lies behind, a
+    scalar; `"copies"` the number of replicas that compute the same examples, 1 but for
+    a batch of fewer examples than replicas.
 
     A method never keeps the student as an attribute: it would be saved twice.
 
@@ -34,6 +36,8 @@ class Method(keras.layers.Layer):
         needs: Keys that the data set must yield beside its images: of `"index"`,
             `"pair"`, `"view"` and `"previous"`.
         dense: Whether it can train pixel students.
+        exclusive: Whether labels must exclude each other: one class an image or pixel.
+        takes_mixing: Whether it can learn from mixed images.
         compares_views: Whether it compares what the student says of several versions
             of an image, so that the student must not change images at random.
         multi_label: Whether each logit is a yes or no of its own. The model sets it by
@@ -48,6 +52,8 @@ class Method(keras.layers.Layer):
     needs = ()
     minimum_taps = 0
     dense = True
+    exclusive = False
+    takes_mixing = True
     compares_views = False
     multi_label = False
     ramped = ()
@@ -59,6 +65,11 @@ class Method(keras.layers.Layer):
             raise ValueError(
                 "Expected mixing to be an object such as `Mixup(0.2)` or `CutMix()`. "
                 f"Received: mixing={mixing!r}"
+            )
+        if mixing is not None and not self.takes_mixing:
+            raise ValueError(
+                f"{type(self).__name__} learns from images of one class each, not from "
+                f"mixed ones. Received: mixing={mixing!r}"
             )
         self.mixing = mixing
 
@@ -133,6 +144,13 @@ class Method(keras.layers.Layer):
     def after_step(self, student, batch):
         """Updates memories and moving averages after the weights have changed."""
 
+    def averaged_weights(self, student):
+        """`{id(variable): average}` of a student's weights that it keeps averages of.
+
+        Empty where it keeps none.
+        """
+        return {}
+
     @classmethod
     def for_pixels(cls, **arguments):
         """The method with the paper's settings for masks, where they are others."""
@@ -200,6 +218,16 @@ def check_kind(method, logits):
             f"{type(method).__name__} is for classifiers, not for students that "
             f"predict pixels. Received: logits {tuple(logits.shape)}"
         )
+
+
+def tell_labels(method, multi_label):
+    """Tells a method the kind of labels that it trains on; refuses what it cannot."""
+    if multi_label and method.exclusive:
+        raise ValueError(
+            f"{type(method).__name__} needs labels that exclude each other. Received: "
+            "a compiled loss in which each logit is a yes or no of its own"
+        )
+    method.multi_label = multi_label
 
 
 @contextlib.contextmanager

@@ -17,7 +17,13 @@ from keras_selfkd.distributed.update import (
     nan_unless_finite,
     sum_of_gradients,
 )
-from keras_selfkd.method import check_kind, check_method, dtype_policy, free_if_it_fails
+from keras_selfkd.method import (
+    check_kind,
+    check_method,
+    dtype_policy,
+    free_if_it_fails,
+    tell_labels,
+)
 from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.pixels import enlarged
 from keras_selfkd.progress import ProgressModel
@@ -142,7 +148,7 @@ class SelfDistillationModel(ProgressModel, StudentModel):
         check_needs(self.method, data)
         data["progress"] = self.progress.next_step()
         data["copies"] = tf.convert_to_tensor(replica.copies)
-        self.method.multi_label = supervision.multi_label
+        tell_labels(self.method, supervision.multi_label)
         step = self._computed(data, replica, supervision)
         logs = self._applied(step)
         return self._update_metrics(step, logs, replica.reported)

@@ -29,6 +29,26 @@ class StudentModel(SeededModel, ReplicatedModel):
     def _call_student(self, images, training):
         return self.student(like_inputs(self.student, images), training=training)
 
+    @property
+    def averaged_student(self):
+        """A copy of the student with the averages that its method keeps of its weights.
+
+        To be shipped in place of `student`, which keeps its own.
+
+        Raises:
+            ValueError: if the method keeps none, or has not begun.
+        """
+        averages = self.method.averaged_weights(self.student)
+        if not averages:
+            raise ValueError(
+                f"{self.method.name} keeps no averages of the student's weights"
+                " (yet: some methods begin when a share of the epochs lies behind)"
+            )
+        copy = keras.models.clone_model(self.student)
+        for theirs, own in zip(copy.variables, self.student.variables, strict=True):
+            theirs.assign(averages.get(id(own), own))
+        return copy
+
     def export(self, filepath, *args, **kwargs):
         """Exports the student alone; arguments as in `keras.Model.export`."""
         return self.student.export(filepath, *args, **kwargs)

@@ -10,7 +10,7 @@ from keras_selfkd import labels
 from keras_selfkd.distributed.replicas import sum_over_replicas
 from keras_selfkd.loss_kind import LossKind, kind_of, name_of
 from keras_selfkd.mixing import MixedLabels
-from keras_selfkd.pixels import fit_weight, for_each_logit, is_dense
+from keras_selfkd.pixels import fit_weight, for_each_logit
 
 
 class Supervision:
@@ -78,11 +78,14 @@ class Supervision:
     def multi_label(self):
         return self._kind.multi_label
 
-    def valid_pixels(self, y, logits):
-        """Mask `(batch, height, width)` of the pixels that are not void, or `None`."""
-        if self.ignore_class is None or not is_dense(logits):
+    def labelled(self, y, logits):
+        """Mask of the labels that are not ignored, or `None` where none can be.
+
+        It is `(batch,)`, or `(batch, height, width)` for pixels.
+        """
+        if self.ignore_class is None:
             return None
-        y = ops.squeeze(y, -1) if len(y.shape) == 4 else y
+        y = ops.squeeze(y, -1) if len(y.shape) == len(logits.shape) else y
         return ops.not_equal(labels.comparable(y), self.ignore_class)
 
     def check_labels(self, y, logits):

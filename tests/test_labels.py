@@ -45,7 +45,7 @@ def test_a_void_label_that_the_dtype_cannot_hold():
     logits = np.zeros((1, 1, 2, 256), "float32")
     supervision = Supervision(toys.cross_entropy(ignore_class=-1))
     assert supervision.check_labels(masks, tf.constant(logits)) == []
-    assert np.all(supervision.valid_pixels(masks, tf.constant(logits)))
+    assert np.all(supervision.labelled(masks, tf.constant(logits)))
 
 
 def test_void_label_is_in_range():

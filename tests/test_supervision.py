@@ -54,7 +54,7 @@ def test_void_pixels_count_nowhere():
     logits = np.random.default_rng(0).normal(size=(1, 2, 2, 3)).astype("float32")
     loss = toys.cross_entropy(ignore_class=255)
     supervision = Supervision(loss)
-    valid = supervision.valid_pixels(tf.constant(labels), tf.constant(logits))
+    valid = supervision.labelled(tf.constant(labels), tf.constant(logits))
     np.testing.assert_array_equal(valid, labels != 255)
     values = supervision(labels, logits)
     np.testing.assert_allclose(

@@ -10,6 +10,8 @@ from keras_selfkd.methods.pskd import PSKD
 from keras_selfkd.methods.sad import SAD
 from keras_selfkd.methods.taught import Taught
 from keras_selfkd.methods.tfd import TFD
+from keras_selfkd.methods.uskd import USKD
+from keras_selfkd.methods.zipf_ls import ZipfLS
 
 __all__ = [
     "FRSKD",
@@ -19,7 +21,9 @@ __all__ = [
     "PSKD",
     "SAD",
     "TFD",
+    "USKD",
     "MeanTeacher",
     "MixSKD",
     "Taught",
+    "ZipfLS",
 ]

@@ -19,6 +19,9 @@ class MeanTeacher(Method):
     included. Up to `start` it is plain training, at its cost: no average is taken, and
     none asked. It needs no taps, so that any student can be trained.
 
+    `model.averaged_student` is a copy of the student with the averaged weights: what
+    the mean teacher's authors ship, often better before the learning rate has fallen.
+
     The n-th update keeps `min(decay, n / (n + 9))` of the average, so that short
     trainings are not taught by first weights.
 
@@ -72,7 +75,7 @@ class MeanTeacher(Method):
     def attach(self, student, outputs):
         super().attach(student, outputs)
         # A plain object: as an attribute the student would be saved twice.
-        self._tapped, self._student = Tapped(student), lambda: student
+        self._tapped = Tapped(student)
         network = self._tapped.model
         self.averages = [
             self._like(variable, number)
@@ -156,22 +159,8 @@ class MeanTeacher(Method):
             average.assign(share * average + (1 - share) * variable)
         self.updates.assign_add(1.0)
 
-    def averaged_student(self):
-        """Returns a copy of the student with the averaged weights, to be shipped.
-
-        Raises:
-            ValueError: before the first average was taken.
-        """
+    def averaged_weights(self, student):
         if not float(self.updates):
-            raise ValueError(
-                "The average begins when a share of the epochs lies behind. Received: "
-                f"start={self.start}, and no step since"
-            )
-        student = self._student()
-        copy = keras.models.clone_model(student)
-        copy.set_weights(student.get_weights())
+            return {}
         averaged = self._averaged(self._tapped.model)
-        of = dict(zip(map(id, averaged), self.averages, strict=True))
-        for theirs, variable in zip(copy.variables, student.variables, strict=True):
-            theirs.assign(of.get(id(variable), variable))
-        return copy
+        return dict(zip(map(id, averaged), self.averages, strict=True))

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_selfkd.arguments import check_number
 from keras_selfkd.distributed.replicas import sum_over_replicas
-from keras_selfkd.labels import class_numbers
+from keras_selfkd.labels import class_numbers, labelled_alone
 from keras_selfkd.losses.logits import log_probabilities
 from keras_selfkd.method import Method
 from keras_selfkd.pixels import fit_weight
@@ -26,8 +26,7 @@ class OLS(Method):
         share: Float in [0, 1), share of the soft label. Defaults to 0.5, the paper's.
 
     Raises:
-        ValueError: for a share out of range, and for mixing: the tables are learned
-            from images of one class each.
+        ValueError: for a share out of range, and for mixing.
 
     Example:
 
@@ -41,15 +40,12 @@ class OLS(Method):
     """
 
     terms = ("task", "class_label")
+    exclusive = True
+    takes_mixing = False
 
     def __init__(self, *, share=0.5, **kwargs):
         super().__init__(**kwargs)
         check_number(at_least=0, below=1, share=share)
-        if self.mixing is not None:
-            raise ValueError(
-                "OLS learns the soft label of a class from images of that class alone. "
-                f"Received: mixing={self.mixing!r}"
-            )
         self.share = share
 
     def attach(self, student, outputs):
@@ -75,30 +71,23 @@ class OLS(Method):
         self.said.assign(ops.zeros(self.said.shape))
         return False
 
-    def prepare(self, batch):
-        if self.multi_label:
-            raise ValueError(
-                "OLS has one soft label for each class. Received: a compiled loss of "
-                "several labels that don't exclude each other"
-            )
-        return super().prepare(batch)
-
     def loss_terms(self, student, batch, supervise):
         task = supervise(batch["y"], student.logits)
         log_p = log_probabilities(student.logits, 1.0)
         classes = class_numbers(batch["y"], student.logits)
-        known = ops.clip(classes, 0, log_p.shape[-1] - 1)  # Void ones count nowhere.
+        known = ops.clip(classes, 0, log_p.shape[-1] - 1)  # Ignored ones, too.
         target = ops.cast(ops.take(self.soft_labels, known, axis=0), log_p.dtype)
         # In the first epoch all rows are zeros.
         share = ops.cast(self.share * ops.sum(target, axis=-1), task.dtype)
         soft = -self.share * ops.sum(target * log_p, axis=-1)
+        soft = labelled_alone(soft, batch["labelled"])
         return {"task": (1.0 - share) * task, "class_label": soft}
 
     def after_step(self, student, batch):
         p = ops.exp(log_probabilities(student.logits, 1.0))
         classes = class_numbers(batch["y"], student.logits)
         right = ops.cast(ops.argmax(p, axis=-1), classes.dtype) == classes
-        for counts in (batch["valid"], batch["sample_weight"]):
+        for counts in (batch["labelled"], batch["sample_weight"]):
             if counts is not None:  # What weighs nothing teaches nothing, either.
                 counts = fit_weight(ops.cast(counts, p.dtype), len(right.shape))
                 right = ops.logical_and(right, counts > 0)

@@ -1,9 +1,11 @@
 """PSKD: labels are softened by what the student said an epoch ago."""
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from keras_selfkd.arguments import check_integer, check_number, refuse_unless
+from keras_selfkd.labels import class_numbers, labelled_alone
 from keras_selfkd.losses.logits import log_probabilities
 from keras_selfkd.memory import ExampleMemory
 from keras_selfkd.method import Method
@@ -54,6 +56,7 @@ class PSKD(Method):
     terms = ("task", "past")
     needs = ("index",)
     dense = False
+    exclusive = True
 
     def __init__(
         self,
@@ -86,6 +89,8 @@ class PSKD(Method):
             )
         half = {"dtype": "float16"} if self.memory_dtype == "float16" else {}
         self.memory = ExampleMemory(self.examples, classes, **half)
+        # To notice what was learned from other data.
+        self.labels = ExampleMemory(self.examples, 1)
         # a_t: set by `begin_epoch`, so that outside of `fit` training is plain.
         self.now = self.add_weight((), "zeros", trainable=False, name="share")
 
@@ -94,13 +99,9 @@ class PSKD(Method):
         return False
 
     def prepare(self, batch):
-        if self.multi_label:
-            raise ValueError(
-                "PSKD remembers one distribution over classes of an image. Received: a "
-                "compiled loss of several labels that don't exclude each other"
-            )
-        index = batch["index"]
-        batch = {**batch, "past": self.memory.read(index)}
+        same = self._same_labels(batch)
+        with tf.control_dependencies([same]):
+            batch = {**batch, "past": tf.identity(self.memory.read(batch["index"]))}
         if self.mixing is None:
             return batch
         drawn = self.mixing.draw(ops.shape(batch["x"])[0])
@@ -118,7 +119,28 @@ class PSKD(Method):
 
     def after_step(self, student, batch):
         said = ops.exp(log_probabilities(student.logits, 1.0))
+        if batch["labelled"] is not None:  # What is ignored is never remembered.
+            said = ops.where(batch["labelled"][:, None], said, 0.0)
         self.memory.write(batch["index"], said)
+        self.labels.write(batch["index"], label_marks(batch))
+
+    def _same_labels(self, batch):
+        """Asserts that each image has the label that it had when last seen."""
+        before, now = self.labels.read(batch["index"]), label_marks(batch)
+        same = ops.all(ops.logical_or(before == 0, before == now))
+        message = (
+            "An image has another label than when it was last seen: what PSKD "
+            "remembers belongs to other data, or the images are numbered anew in each "
+            "epoch (`with_index` comes before `shuffle`). Indices:"
+        )
+        return tf.debugging.Assert(same, [message, batch["index"]])
+
+
+def label_marks(batch):
+    """Labels as rows to remember, `(batch, 1)`: class + 1; 0 is unseen or ignored."""
+    y = batch["y"].own if isinstance(batch["y"], MixedLabels) else batch["y"]
+    classes = ops.cast(class_numbers(y, ops.ones((1, 2))), keras.config.floatx())
+    return labelled_alone(classes + 1, batch["labelled"])[:, None]
 
 
 def past_of_both(past, labels, order):

@@ -31,6 +31,11 @@ class Taught(Distillation):
         feature_loss: Function `(target, prediction, mask=None)` from
             `keras_selfkd.losses`, or your own, declared with `losses.feature_loss`, or
             a Layer (D). Defaults to `normalized_mse`: NFD.
+        preprocess: What turns the student's images into the teacher's, where it was
+            trained on images of another normalisation or size: a Layer, such as
+            `keras.layers.Rescaling(2.0, offset=-1.0)`, or a function of a batch,
+            registered with `keras.saving.register_keras_serializable` if the training
+            model is saved. Defaults to `None`: the same images.
         mixing: `Mixup` or `CutMix`, or `None`.
 
     Raises:
@@ -67,6 +72,7 @@ class Taught(Distillation):
         feature_weight=None,
         temperature=4.0,
         feature_loss=normalized_mse,
+        preprocess=None,
         **kwargs,
     ):
         super().__init__(
@@ -83,7 +89,18 @@ class Taught(Distillation):
             )
         if teacher_taps is not None:
             check_names(teacher_taps=teacher_taps)
+        if preprocess is not None and (
+            not callable(preprocess) or isinstance(preprocess, type)
+        ):
+            raise ValueError(
+                "Expected preprocess to be a Layer, such as `keras.layers.Rescaling("
+                "2.0, offset=-1.0)`, or a function of a batch of images. Received: "
+                f"preprocess={preprocess!r}"
+            )
         teacher.trainable = False
+        if isinstance(preprocess, keras.Layer):
+            preprocess.trainable = False
+        self.preprocess = preprocess
         self.teacher = teacher
         self.teacher_taps = teacher_taps
         self.minimum_taps = 1 if "feature" in self.loss_weights else 0
@@ -97,9 +114,16 @@ class Taught(Distillation):
             role="teacher",
             logits="soft_label" in self.loss_weights,
         )
-        check_independent(self.teacher, student)
+        check_independent(self.teacher, student, self._preprocessed_shape(student))
         self._check_outputs(self._tapped.symbolic, outputs)
         self.project(outputs.features, self._tapped.symbolic.features)
+
+    def _preprocessed_shape(self, student):
+        """Shape of an image as the teacher gets it."""
+        if self.preprocess is None:
+            return student.inputs[0].shape[1:]
+        # A plain function of TensorFlow's takes no symbolic tensor but in a layer.
+        return keras.layers.Lambda(self.preprocess)(student.inputs[0]).shape[1:]
 
     def _check_outputs(self, theirs, outputs):
         """Refuses a teacher whose logits or maps do not fit the student's."""
@@ -123,7 +147,8 @@ class Taught(Distillation):
 
     def prepare(self, batch):
         batch = super().prepare(batch)
-        teacher = self._tapped(batch["x"], training=False)
+        images = batch["x"] if self.preprocess is None else self.preprocess(batch["x"])
+        teacher = self._tapped(images, training=False)
         return {
             **batch,
             "teacher_logits": teacher.logits,
@@ -140,13 +165,21 @@ class Taught(Distillation):
         }
 
 
-def check_independent(teacher, student):
-    """Refuses a teacher for other images, or with weights of the student."""
-    if teacher.inputs[0].shape[1:] != student.inputs[0].shape[1:]:
+def check_independent(teacher, student, shape):
+    """Refuses a teacher for other images, or with weights of the student.
+
+    Args:
+        teacher: Keras model.
+        student: Keras model.
+        shape: Of an image as the teacher gets it.
+    """
+    if teacher.inputs[0].shape[1:] != shape:
         raise ValueError(
-            "The teacher must take the student's images. Received: teacher="
+            "The teacher must take the student's images, or what "
+            "`Taught(teacher, preprocess=...)` makes of them, such as "
+            "`keras.layers.Resizing(height, width)`. Received: teacher="
             f"{teacher.name!r} for images {teacher.inputs[0].shape[1:]}, "
-            f"student={student.name!r} for {student.inputs[0].shape[1:]}"
+            f"student={student.name!r}, whose images come to it as {shape}"
         )
     weights = {id(variable) for variable in student.variables}
     if any(id(variable) in weights for variable in teacher.variables):

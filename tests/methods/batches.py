@@ -9,7 +9,8 @@ from keras_selfkd.batch import images_and_keys
 def batch_of(images, labels, **others):
     """What a step hands to `prepare`."""
     images, keys = images_and_keys(images)
-    batch = {"x": images, "y": labels, "sample_weight": None, "valid": None}
+    batch = {"x": images, "y": labels, "sample_weight": None}
+    batch |= {"labelled": None, "valid": None}
     scalars = {"progress": np.float32(0.0), "copies": np.int32(1)}
     return {**batch, **scalars, **keys, **others}
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_selfkd import MeanTeacher, SelfDistillationModel
+from keras_selfkd import Late, MeanTeacher, SelfDistillationModel
 from keras_selfkd.losses import soft_label
 from tests import toys
 from tests.methods.batches import terms_of
@@ -53,7 +53,7 @@ def test_the_averaged_student_teaches_and_can_be_shipped():
     model = model_with(method)
     images, labels = toys.class_data()
     model.fit(images, labels, batch_size=4, epochs=2, verbose=0)
-    averaged = method.averaged_student()
+    averaged = model.averaged_student
     assert not np.array_equal(averaged.get_weights()[0], weights_of(model)[0])
     teacher = averaged(images, training=False)
     student, terms = terms_of(model, images, labels)
@@ -74,10 +74,17 @@ def test_it_goes_on_after_a_reload_with_its_averages(tmp_path):
     assert float(loaded.method.updates) == 4
 
 
+def test_late_ships_its_methods_average():
+    model = model_with(Late(MeanTeacher(start=0.0), start=0.5))
+    model.fit(*toys.class_data(), batch_size=4, epochs=2, verbose=0)
+    first, average = model.averaged_student.weights[0], model.method.method.averages[0]
+    np.testing.assert_array_equal(first, average)
+
+
 def test_error_no_average_yet():
     model = model_with(MeanTeacher())
-    with pytest.raises(ValueError, match="no step since"):
-        model.method.averaged_student()
+    with pytest.raises(ValueError, match="keeps no averages of"):
+        _ = model.averaged_student
 
 
 @pytest.mark.parametrize("name", ["decay", "start"])

@@ -69,6 +69,18 @@ def test_soft_labels_are_means_of_what_was_right(kind):
     assert not np.any(method.said)
 
 
+def test_a_class_that_the_loss_ignores_is_neither_learned_nor_taught():
+    method = OLS()
+    model = model_with(method, toys.classifier, ignore_class=1)
+    images, labels = toys.class_data()
+    model.fit(images, labels, epochs=2, verbose=0)
+    ignored = labels == 1
+    np.testing.assert_allclose(method.soft_labels.numpy()[1], 0.25)
+    _, terms = terms_of(model, images, labels, labelled=~ignored)
+    assert not np.any(np.array(terms["class_label"])[ignored])
+    assert np.all(np.array(terms["class_label"])[~ignored])
+
+
 def test_a_new_training_forgets():
     method = OLS()
     model = model_with(method, toys.classifier)
@@ -80,5 +92,5 @@ def test_a_new_training_forgets():
 
 
 def test_error_mixing():
-    with pytest.raises(ValueError, match="images of that class alone"):
+    with pytest.raises(ValueError, match="not from mixed ones"):
         OLS(mixing=Mixup())

@@ -81,8 +81,38 @@ def test_error_labels_that_do_not_exclude_each_other(method):
     model = SelfDistillationModel(toys.classifier(), method)
     model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
     several = np.eye(toys.CLASSES, dtype="float32")[labels]
-    with pytest.raises(ValueError, match="don't exclude each other"):
+    with pytest.raises(ValueError, match="labels that exclude each other"):
         model.fit(images, several, verbose=0)
+
+
+def test_error_a_repeated_index():
+    images, labels = inputs()
+    images["index"][3] = 5
+    with pytest.raises(Exception, match=r"each index once in a batch"):
+        model_with(PSKD(16)).fit(images, labels, batch_size=16, verbose=0)
+
+
+def test_error_memory_of_other_data():
+    """As after a resume with other images, or images that are numbered in any order."""
+    images, labels = inputs()
+    model = model_with(PSKD(16))
+    model.fit(images, labels, verbose=0)
+    before = model.method.memory.rows.numpy()
+    with pytest.raises(Exception, match=r"another label than when it was last seen"):
+        model.fit(images, np.roll(labels, 1), verbose=0)
+    np.testing.assert_array_equal(model.method.memory.rows, before)
+
+
+def test_what_the_loss_ignores_is_never_remembered():
+    images, labels = inputs()
+    ignored = labels == 1
+    model = model_with(PSKD(16))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=1)
+    model.compile("sgd", loss)
+    model.fit(images, labels, epochs=2, verbose=0)
+    assert not np.any(model.method.memory.rows.numpy()[ignored])
+    assert np.all(model.method.memory.rows.numpy()[~ignored].sum(-1) > 0.99)
+    assert not np.any(model.method.labels.rows.numpy()[ignored])
 
 
 def test_error_without_index_and_out_of_range():

@@ -179,3 +179,35 @@ def test_logits_alone_need_no_taps():
 def test_error_no_model(teacher):
     with pytest.raises(ValueError, match=r"Expected teacher to be .*load_model"):
         Taught(teacher)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def as_the_teacher_wants(images):
+    return tf.image.resize(2.0 * images - 1.0, (20, 20))
+
+
+@pytest.mark.parametrize("kind", ["layer", "function"])
+def test_a_teacher_of_other_images_gets_them_preprocessed(kind, tmp_path):
+    if kind == "layer":
+        preprocess, size = keras.layers.Rescaling(2.0, offset=-1.0), (16, 16, 3)
+    else:
+        preprocess, size = as_the_teacher_wants, (20, 20, 3)
+    teacher = toys.classifier(size)
+    method = Taught(teacher, feature_weight=0, temperature=2.0, preprocess=preprocess)
+    model = SelfDistillationModel(toys.classifier(), method)
+    images, labels = toys.class_data()
+    student, terms = terms_of(model, images, labels)
+    logits = teacher(preprocess(images), training=False)
+    expected = soft_label(logits, student.logits, 2.0)
+    np.testing.assert_allclose(terms["soft_label"], expected, rtol=1e-5)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    _, again = terms_of(loaded, images, labels)
+    np.testing.assert_allclose(again["soft_label"], terms["soft_label"], rtol=1e-5)
+
+
+def test_error_preprocess():
+    with pytest.raises(ValueError, match="Expected preprocess to be a Layer"):
+        Taught(toys.classifier(), preprocess=keras.layers.Rescaling)
+    with pytest.raises(ValueError, match=r"Taught\(teacher, preprocess=...\)"):
+        SelfDistillationModel(toys.classifier(), Taught(toys.classifier((20, 20, 3))))
