@@ -20,6 +20,7 @@ from tests import toys
 NAN, INF = float("nan"), float("inf")
 NEEDED = {
     "Late": {"method": FRSKD()},
+    "PSKD": {"examples": 4},
     "Ramp": {"peak": 1.0},
     "Taught": {"teacher": toys.classifier()},
     "SigmoidRampUp": {"start": 0, "end": 9, "peak": 1.0},

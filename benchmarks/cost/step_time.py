@@ -70,14 +70,23 @@ def build(leg, name):
     return model
 
 
-def batches(name):
-    """The same batch for ever, so that no reading is timed."""
+def batches(name, model=None):
+    """The same batch for ever, so that no reading is timed.
+
+    With what the method of a model needs beside the images.
+    """
     size, count, classes, _ = STUDENTS[name]
     random = np.random.default_rng(0)
     shape = create(name).output.shape[1:-1]
     images = random.random((count, *size, 3), "float32")
     labels = random.integers(0, classes, (count, *shape), "int32")
+    if "index" in needs_of(model):
+        images = {"image": images, "index": np.arange(count)}
     return tf.data.Dataset.from_tensors((images, labels)).repeat().prefetch(1)
+
+
+def needs_of(model):
+    return getattr(getattr(model, "method", None), "needs", ())
 
 
 def operations(model):
@@ -92,7 +101,8 @@ def operations(model):
         return multiply_adds(model, shapes_into(model))
     x = np.zeros((2, *model.student.inputs[0].shape[1:]), "float32")
     y = np.zeros((2, *model.student.output.shape[1:-1]), "int32")
-    batch = {"x": x, "y": y, "sample_weight": None, "valid": None}
+    batch = {"x": x, "y": y, "sample_weight": None, "labelled": None, "valid": None}
+    batch |= {"progress": 0.0, "copies": 1, "index": np.arange(2)}
     views = len(method.prepare(batch)["x"]) / len(x)
     grown = method._flatten_layers(include_self=False, recursive=False)
     own = sum(multiply_adds(n, shapes_into(n)) for n in grown if has_graph(n))
@@ -106,9 +116,11 @@ def shapes_into(network):
 def alone(leg, name):
     """Trains one leg and prints MiB after importing, at the peak, and seconds."""
     before = peak()
-    data = batches(name)
     start = time.perf_counter()
     model = build(leg, name)
+    building = time.perf_counter() - start
+    data = batches(name, model)
+    start = time.perf_counter() - building
     executions = FLAGS.steps if leg == MANY_STEPS else 1
     first = fit(model, data, executions).end - start
     seconds(model, data, 2 * executions)
@@ -153,11 +165,13 @@ def compare(name):
                 f"{first:.1f} s, peak {most:,.0f} MiB",
                 flush=True,
             )
-    data = batches(name)
     models = {leg: build(leg, name) for leg in legs(name)}
-    for model in models.values():
-        seconds(model, data, FLAGS.steps)
-    turns = {leg: partial(seconds, m, data, FLAGS.steps) for leg, m in models.items()}
+    turns = {
+        leg: partial(seconds, model, batches(name, model), FLAGS.steps)
+        for leg, model in models.items()
+    }
+    for turn in turns.values():
+        turn()
     times = in_turns(turns, FLAGS.rounds, name)
     costs = {
         leg: step_time_report.Cost(
@@ -168,7 +182,7 @@ def compare(name):
         )
         for leg, model in models.items()
     }
-    alike = inference_ratios(models, data.take(FLAGS.steps), name)
+    alike = inference_ratios(models, batches(name).take(FLAGS.steps), name)
     return costs, alike
 
 

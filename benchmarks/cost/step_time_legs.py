@@ -46,7 +46,9 @@ def legs_of(name, cheaper=False):
         MANY_STEPS: trained_by(lambda: FRSKD(**options)),
     }
     dense = name == "thin_unet"
-    return every | methods_legs(options, dense)
+    # All that a method does, from the first step on, and a row for each image.
+    always = {"start": 0.0, "examples": STUDENTS[name][1]}
+    return every | methods_legs(options | always, dense)
 
 
 def methods_legs(options, dense):

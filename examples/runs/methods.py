@@ -13,7 +13,7 @@ import keras_selfkd
 from examples.runs.unused_flags import used_only
 from keras_selfkd import CutMix, Late, Mixup, Ramp, Supervised, losses
 from keras_selfkd.export.deployment import load_file
-from keras_selfkd.method import arguments_of
+from keras_selfkd.method import Method, arguments_of
 
 METHODS = {
     "supervised": Supervised,
@@ -36,6 +36,12 @@ _LATE = flags.DEFINE_float(
     "Train plainly, and at that cost, up to this share of the epochs.",
     lower_bound=0.0,
     upper_bound=0.99,
+)
+_AVERAGED = flags.DEFINE_bool(
+    "averaged",
+    False,
+    "Test and export the averages that the method keeps of the student's weights, not "
+    "the last weights.",
 )
 _FEATURE_RAMP = flags.DEFINE_enum(
     "feature_ramp",
@@ -100,6 +106,20 @@ def methods_to_train():
     """Returns the names of the methods that a run trains, the baseline first."""
     with_baseline = BASELINE.value and METHOD.value != "supervised"
     return ["supervised", METHOD.value] if with_baseline else [METHOD.value]
+
+
+def take_averages(model):
+    """Puts the averages that its method keeps in a trained student, where asked."""
+    if _AVERAGED.value and _keeps_averages(type(model.method)):
+        pairs = zip(
+            model.student.variables, model.averaged_student.variables, strict=True
+        )
+        for variable, average in pairs:
+            variable.assign(average)
+
+
+def _keeps_averages(kind):
+    return kind.averaged_weights is not Method.averaged_weights
 
 
 def _given(kind):
@@ -189,7 +209,7 @@ _ARGUMENTS = {
     for name in dict.fromkeys(
         n for kind in METHODS.values() for n in arguments_of(kind)
     )
-    if name not in ("mixing", "method")
+    if name not in ("mixing", "method", "preprocess")
 }
 
 
@@ -202,6 +222,7 @@ def _used_only(flag, condition, also=lambda: True, remedy=""):
 
 for _name, _flag in _ARGUMENTS.items():
     _used_only(_flag, lambda kind, name=_name: name in arguments_of(kind))
+_used_only(_AVERAGED, _keeps_averages)
 _used_only(_LATE, lambda kind: kind is not Supervised)
 _used_only(_FEATURE_RAMP, lambda kind: kind.ramped)
 _used_only(

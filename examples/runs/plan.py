@@ -1,8 +1,9 @@
 """What a run is about to do, said before it starts, whatever was left to defaults."""
 
 from examples.runs import methods, recipe
+from keras_selfkd import ExampleMemory
 from keras_selfkd.batch_norm import largest_momentum
-from keras_selfkd.distributed.layers import batch_norms
+from keras_selfkd.distributed.layers import batch_norms, layers_in
 
 _NAMED_CLASSES = 10
 
@@ -17,6 +18,7 @@ def show(data, model):
     lines = [*_of_data(data), *_of_recipe(data), *_of_averages(model.student, data)]
     if model.method.minimum_taps:
         lines.append(f"Distilled at the layers {', '.join(model.taps)} (--taps).")
+    lines += _of_memory(model.method)
     print("", *lines, sep="\n")
 
 
@@ -47,6 +49,16 @@ def _of_recipe(data):
         yield (
             f"The learning rate rises for {warmup} epochs, as {methods.METHOD.value} "
             "asks for; the baseline's, too (--warmup_epochs)."
+        )
+
+
+def _of_memory(method):
+    memories = [one for one in layers_in(method) if isinstance(one, ExampleMemory)]
+    if memories:
+        size = sum(memory.nbytes for memory in memories) / 1e6
+        yield (
+            f"{method.name} remembers {size:,.1f} MB of {memories[0].examples:,} images"
+            ", in each checkpoint, too."
         )
 
 

@@ -115,7 +115,7 @@ OWN = {
         ("feature", "soft_label"),
         lambda model: model.method.teacher.variables,
     ),
-    "mean_teacher": Case(
+    "meanteacher": Case(
         lambda: methods.MeanTeacher(start=0),
         stopped_terms=("soft_label",),
         teacher=lambda model: model.method.averages,

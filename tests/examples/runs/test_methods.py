@@ -1,9 +1,18 @@
+import keras
+import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
 
 from examples.runs import methods
-from keras_selfkd import Late, Ramp, Supervised, losses
+from keras_selfkd import (
+    Late,
+    MeanTeacher,
+    Ramp,
+    SelfDistillationModel,
+    Supervised,
+    losses,
+)
 from keras_selfkd.method import arguments_of
 from tests import toys
 
@@ -15,7 +24,8 @@ def with_flags(function, *arguments):
 
 
 def built(name, *arguments, dense=False):
-    return with_flags(lambda: methods.build_method(name, dense), *arguments)
+    of_data = {"examples": 24}
+    return with_flags(lambda: methods.build_method(name, dense, of_data), *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +44,28 @@ def test_every_name_builds_its_method(name, dense, teacher):
 
 def test_every_argument_of_a_constructor_is_a_flag():
     for kind in methods.METHODS.values():
-        assert set(arguments_of(kind)) <= set(flags.FLAGS)
+        # A function of images cannot be written in a flag; a teacher can hold it.
+        assert {*arguments_of(kind)} - {"preprocess"} <= set(flags.FLAGS)
+
+
+def test_the_number_of_images_is_the_datas_unless_told():
+    assert built("pskd").examples == 24
+    assert built("pskd", "--examples=30").examples == 30
+
+
+def test_averages_take_the_last_weights_place_where_asked():
+    def kept(*arguments):
+        keras.utils.set_random_seed(0)
+        model = SelfDistillationModel(toys.classifier(), MeanTeacher(start=0))
+        model.compile(keras.optimizers.SGD(0.1), toys.cross_entropy())
+        model.fit(*toys.class_data(), epochs=2, verbose=0)
+        averages = model.averaged_student.get_weights()
+        with_flags(lambda: methods.take_averages(model), *arguments)
+        pairs = zip(model.student.get_weights(), averages, strict=True)
+        return all(np.array_equal(weight, average) for weight, average in pairs)
+
+    assert kept("--method=meanteacher", "--averaged")
+    assert not kept("--method=meanteacher")
 
 
 def test_late_wraps_all_but_plain_training():

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from absl import flags
 from absl.testing import flagsaver
@@ -42,6 +44,13 @@ def test_a_folder_and_a_student_of_long_memory(class_folders, capsys):
         assert line in output
     assert "Distilled" not in output
     assert student.get_layer("conv_bn").momentum == pytest.approx(0.95)
+
+
+def test_what_a_method_will_remember(capsys):
+    _, output = printed(capsys, "--method=pskd", "--memory_dtype=float16")
+    count = int(re.search(r"Images: ([\d,]+) to train", output)[1].replace(",", ""))
+    size = count * (10 * 2 + 4) / 1e6  # Probabilities in float16, and the labels.
+    assert f"remembers {size:.1f} MB of {count:,} images, in each" in output
 
 
 def test_what_a_method_asks_for_is_said(capsys):
