@@ -136,7 +136,11 @@ def train(method, condition, strategy, epochs=1):
     create = toys.segmenter if condition.void else toys.classifier
     ignore = {"ignore_class": toys.CLASSES} if condition.void else {}
     with strategy.scope():
-        student = create(batch_norm=False, regularizer=condition.regularizer)
+        student = create(
+            batch_norm=False,
+            regularizer=condition.regularizer,
+            stages=toys.FEW_STAGES,
+        )
         model = SelfDistillationModel(student, CASES[method].method(condition.void))
         loss = toys.cross_entropy(reduction=condition.reduction, **ignore)
         model.compile(condition.optimizer(), loss)
@@ -171,8 +175,11 @@ def cases(few=False):
 
 
 def cases_of_workers():
-    """What a method adds on workers to what it does on replicas is its memory."""
-    return [case for case in cases(few=True) if CASES[case[0]].fast]
+    """What a method adds on workers to what it does on replicas is its memory.
+
+    And what workers add to replicas in one process lies in how a batch is shared.
+    """
+    return [case for case in cases(few=True) if CASES[case[0]].fast and case[1] in FEW]
 
 
 def save(path, results):

@@ -303,8 +303,9 @@ def test_two_replicas_with_equal_halves_train_as_one_on_that_half(
         keras.utils.clear_session()
         keras.utils.set_random_seed(0)
         with strategy.scope():
-            student = toys.segmenter if pixels else toys.classifier
-            model = SelfDistillationModel(student(batch_norm=False), create())
+            create_student = toys.segmenter if pixels else toys.classifier
+            student = create_student(batch_norm=False, stages=toys.FEW_STAGES)
+            model = SelfDistillationModel(student, create())
             ignore = {"ignore_class": 255} if pixels else {}
             loss = toys.cross_entropy(**ignore)
             model.compile(keras.optimizers.SGD(0.05), loss)

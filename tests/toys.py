@@ -5,12 +5,15 @@ import numpy as np
 from keras import layers
 
 CLASSES = 4
+STAGES = (4, 6, 8)
+# Two resolutions are the least that every method trains, and soonest traced.
+FEW_STAGES = STAGES[1:]
 
 
-def body(images, dropout=0.0, batch_norm=True, regularizer=None):
-    """Three resolutions of a residual network, without the stem's own."""
+def body(images, dropout=0.0, batch_norm=True, regularizer=None, stages=STAGES):
+    """Two or three resolutions of a residual network, without the stem's own."""
     x = images
-    for i, channels in enumerate((4, 6, 8), start=1):
+    for i, channels in enumerate(stages, start=4 - len(stages)):
         conv = {"padding": "same", "kernel_regularizer": regularizer}
         x = layers.Conv2D(channels, 3, strides=2, name=f"down{i}", **conv)(x)
         residual = layers.Conv2D(channels, 3, name=f"conv{i}", **conv)(x)
@@ -29,9 +32,9 @@ def classifier(input_shape=(16, 16, 3), classes=CLASSES, **options):
     return keras.Model(images, layers.Dense(classes, name="logits")(x), name="toy")
 
 
-def nested_classifier(input_shape=(16, 16, 3)):
+def nested_classifier(input_shape=(16, 16, 3), **options):
     images = keras.Input(input_shape, name="images")
-    backbone = keras.Model(images, body(images), name="backbone")
+    backbone = keras.Model(images, body(images, **options), name="backbone")
     outer = keras.Input(input_shape, name="outer_images")
     x = layers.GlobalAveragePooling2D(name="pool")(backbone(outer))
     return keras.Model(outer, layers.Dense(CLASSES, name="logits")(x), name="nested")
@@ -45,7 +48,8 @@ def segmenter(input_shape=(16, 16, 3), **options):
     x = layers.Conv2D(6, 1, name="narrow")(layers.UpSampling2D(name="up1")(coarse))
     x = layers.ReLU(name="decoded1")(layers.Add(name="skip")([x, fine]))
     x = layers.Conv2D(6, 3, padding="same", name="conv_up")(layers.UpSampling2D()(x))
-    x = layers.UpSampling2D(2, name="full")(layers.ReLU(name="decoded2")(x))
+    x = layers.ReLU(name="decoded2")(x)
+    x = layers.UpSampling2D(input_shape[0] // x.shape[1], name="full")(x)
     logits = layers.Conv2D(CLASSES, 3, padding="same", name="logits")(x)
     return keras.Model(images, logits, name="toy_segmenter")
 

@@ -14,7 +14,6 @@ from absl.testing import flagsaver
 from examples import train_classifier
 
 ROOT = pathlib.Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "examples.train_classifier"]
 
 
 def run_main(*arguments):

@@ -36,9 +36,7 @@ method = "supervised"
 method = "supervised"
 learning_rate = 1e30
 [legs.late]
-method = "nfd"
-channels = 4
-depth = 1
+method = "tfd"
 late = 0.5
 """
 FILES = {"costs.json", "results.csv", "results.md", "runs", "score_by_time.png"}
@@ -248,7 +246,7 @@ def test_documented_commands_are_studies(command, tmp_path, monkeypatch):
 
 
 def command(folder, *arguments):
-    flags_of_all = ("--methods=supervised,frskd", "--task=segmenter", "--fast")
+    flags_of_all = ("--methods=supervised,tfd", "--task=segmenter", "--fast")
     module = [sys.executable, "-m", "examples.compare", *flags_of_all]
     return [*module, f"--run_dir={folder}", *arguments]
 
@@ -287,6 +285,6 @@ def test_masks_two_at_a_time_killed_and_started_again(tmp_path):
     assert float(ours[0]["iou: ground"]) > 0
     events = [path.relative_to(whole) for path in whole.rglob("events.out.*")]
     places = {str(path.parent) for path in events}
-    assert {"tensorboard/pictures", "runs/frskd-2-0/tensorboard/frskd/train"} <= places
-    assert keras.models.load_model(whole / "runs" / "frskd-2-0" / "student.keras")
+    assert {"tensorboard/pictures", "runs/tfd-2-0/tensorboard/tfd/train"} <= places
+    assert keras.models.load_model(whole / "runs" / "tfd-2-0" / "student.keras")
     assert os.path.getsize(whole / "confusion.png") > 10_000

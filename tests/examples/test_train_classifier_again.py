@@ -21,14 +21,6 @@ def tiny_run(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def whole_run(tmp_path_factory):
-    """A run, in a process of its own, that nothing interrupts."""
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    assert kills.run(folder) == 0
-    return folder
-
-
 def test_flagfile_repeats_a_run_exactly_even_interrupted(
     tiny_run, tmp_path, monkeypatch
 ):
@@ -52,12 +44,6 @@ def test_flagfile_repeats_a_run_exactly_even_interrupted(
     assert not (folder / "checkpoints").exists()
 
 
-@pytest.mark.slow
-def test_flagfile_repeats_a_run_exactly(tiny_run, tmp_path):
-    run_main(f"--flagfile={tiny_run / 'flags.cfg'}", f"--run_dir={tmp_path / 'again'}")
-    assert_same_run(tmp_path / "again", tiny_run)
-
-
 def test_resuming_a_finished_run_only_prints_its_table(tiny_run, capsys):
     before = {file: file.stat().st_mtime_ns for file in tiny_run.rglob("*")}
     run_main(*TINY, "--noexport", f"--run_dir={tiny_run}", "--resume")
@@ -68,24 +54,18 @@ def test_resuming_a_finished_run_only_prints_its_table(tiny_run, capsys):
 
 
 @pytest.mark.slow
-def test_the_same_command_in_another_process_gives_the_same_run(whole_run, tmp_path):
-    assert kills.run(tmp_path / "again") == 0
-    assert kills.equal(tmp_path / "again", whole_run)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("point", "call"), [("step", 5), ("writing", 450), ("export", 1)]
-)
-def test_a_killed_process_resumes_bit_for_bit(whole_run, tmp_path, point, call):
-    assert kills.run(tmp_path / "killed", point, call) == -signal.SIGKILL
-    assert kills.run(tmp_path / "killed") == 0
-    assert kills.equal(tmp_path / "killed", whole_run)
+def test_a_process_killed_again_and_again_resumes_bit_for_bit(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert kills.run(whole) == 0
+    for point, call in (("step", 5), ("writing", 300), ("export", 1)):
+        assert kills.run(killed, point, call) == -signal.SIGKILL, point
+    assert kills.run(killed) == 0
+    assert kills.equal(killed, whole)
 
 
 def by_workers(*folders):
     """Trains as two workers, each with its folder; their processes."""
-    flags = [*TINY, "--strategy=multi_worker", "--resume"]
+    flags = [*TINY, "--nobaseline", "--strategy=multi_worker", "--resume"]
     each = [[*flags, f"--run_dir={folder}"] for folder in folders]
     return workers.start("examples.train_classifier", each)
 

@@ -80,7 +80,8 @@ def uniform(rows):
 
 
 def taught(dense):
-    teacher = toys.segmenter() if dense else toys.classifier()
+    create = toys.segmenter if dense else toys.classifier
+    teacher = create(stages=toys.FEW_STAGES)
     return {"teacher": teacher, "feature_weight": 0.3}
 
 

@@ -24,9 +24,9 @@ class CountCalls(keras.layers.Layer):
         return inputs
 
 
-def counting_classifier():
+def counting_classifier(stages):
     images = keras.Input((16, 16, 3))
-    x = toys.body(CountCalls(name="counter")(images))
+    x = toys.body(CountCalls(name="counter")(images), stages=stages)
     x = keras.layers.GlobalAveragePooling2D()(x)
     return keras.Model(images, keras.layers.Dense(toys.CLASSES)(x))
 
@@ -71,10 +71,11 @@ def students(*every, also=(), slow=False, again=True):
 def build(of, optimizer=None, compile_options=None, **options):
     case, student = of
     create, data = STUDENTS[student]
-    model = SelfDistillationModel(create(**options), case.method(student == "pixel"))
+    student_model = create(stages=toys.FEW_STAGES, **options)
+    model = SelfDistillationModel(student_model, case.method(student == "pixel"))
     model.compile(
         # Adam takes twice as long to trace.
-        optimizer or keras.optimizers.SGD(0.01),
+        optimizer or keras.optimizers.SGD(0.05),
         toys.cross_entropy(),
         metrics=["accuracy"],
         **(compile_options or {}),
