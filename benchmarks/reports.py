@@ -1,16 +1,20 @@
 """What the benchmarks write: tables with their machine and date, and pictures."""
 
-import datetime
-import os
 import pathlib
-import platform
 import shlex
 import sys
 
-import keras
-import tensorflow as tf
-
+from examples.runs.machine import machine
 from keras_selfkd.files import staging
+
+__all__ = [
+    "command",
+    "label",
+    "machine",
+    "write_between_markers",
+    "write_record",
+    "write_text",
+]
 
 
 def write_text(path, text):
@@ -48,18 +52,6 @@ def command():
     """Returns the command that started this benchmark."""
     module = sys.modules["__main__"].__spec__.name
     return f"python -m {shlex.join([module, *sys.argv[1:]])}"
-
-
-def machine():
-    """Returns the machine, the versions and the date, as one line."""
-    with open("/proc/cpuinfo", encoding="utf-8") as lines:
-        names = [line.split(":")[1].strip() for line in lines if "model name" in line]
-    cpu = names[0] if names else platform.processor()
-    return (
-        f"{os.cpu_count()} cores of an {cpu}, Python {platform.python_version()}, "
-        f"TensorFlow {tf.__version__}, Keras {keras.__version__}, "
-        f"{datetime.date.today()}"
-    )
 
 
 def label(method):

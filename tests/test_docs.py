@@ -28,6 +28,8 @@ def names_of_a_reader():
     }
 
 
+# Keras says so of every `fit` of a `tf.data.Dataset`.
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_code_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

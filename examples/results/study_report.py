@@ -1,5 +1,8 @@
 """What a study says: its plan, a line for each training, tables and pictures."""
 
+import shlex
+import sys
+
 import numpy as np
 
 from examples.results import study_pictures, study_table
@@ -72,14 +75,23 @@ def write(study, trainings, costs):
     if any(result["note"] for result in results):
         parts.append(f"{training.FAST_NOTE}: this shows that it runs, not how well.")
     text = "\n\n".join(parts)
+    origin = _origin(results)
     pictures = _draw(study, finished, rows, results[0]["labels"])
     shown = "\n".join(f"![{picture}]({picture})" for picture in pictures)
     with staging(study.path / "results.md") as staged:
-        content = f"# {study.path.name}\n\n{text}\n\n{shown}\n"
+        content = f"# {study.path.name}\n\n{origin}\n\n{text}\n\n{shown}\n"
         staged.write_text(content, encoding="utf-8")
     with flags_set(study.task, study.legs[study.baseline]):
         tensorboard.pictures(study.path)
     return f"{text}\n\n{study.path}/: results.csv, results.md, {_listed(pictures)}"
+
+
+def _origin(results):
+    """Returns the command, and the machines and days of the trainings."""
+    words = [word for word in sys.argv[1:] if word != "--notrain"]
+    known = dict.fromkeys(of["machine"] for of in results if "machine" in of)
+    command = shlex.join(["python", "-m", "examples.compare", *words])
+    return f"`{command}`, trained on {'; '.join(known) or 'unknown machines'}."
 
 
 def _draw(study, finished, rows, names):

@@ -14,6 +14,7 @@ import numpy as np
 
 from examples.results.class_results import confusion_matrix, facts
 from examples.runs import methods, recipe, training
+from examples.runs.machine import machine
 from examples.runs.recorder import DivergedError
 from examples.runs.run import Run
 from examples.runs.study import flags_set
@@ -115,6 +116,7 @@ def carry_out(study, one):
             "budget": one.budget,
             "epochs": recipe.epochs(),
             "flags": list(one.arguments),
+            "machine": machine(),
             **facts(data, student_name(study.task), run),
         }
         try:

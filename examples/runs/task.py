@@ -178,7 +178,6 @@ def _train_all(task, data, strategy, run):
                 print(f"\nTraining {name} with {method}, {recipe.epochs()} epochs")
                 print(f"Tracing {method} ...", flush=True)
             seconds = training.fit(model, method, data, run, task.metric)
-            methods.take_averages(model)
             trained[method] = model, seconds
         if run.is_chief:
             conclude(task, trained, data, run)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import app, logging
 
 from examples.data import inputs
-from examples.runs import recipe, tensorboard
+from examples.runs import methods, recipe, tensorboard
 from examples.runs.recorder import Recorder
 from examples.runs.run import Run
 from examples.runs.workers import check_same_epoch
@@ -130,6 +130,7 @@ def fit(model, method, data, run, metric, verbose=None):
         shuffle=False,  # The data shuffles itself, differently in each epoch.
         verbose=int(verbose == 1),
     )
+    methods.take_averages(model)
     return recorder.seconds
 
 

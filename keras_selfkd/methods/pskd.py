@@ -95,6 +95,9 @@ class PSKD(Method):
         self.now = self.add_weight((), "zeros", trainable=False, name="share")
 
     def begin_epoch(self, epoch, epochs):
+        if epoch == 0:  # A new training, maybe of other data.
+            for memory in (self.memory, self.labels):
+                memory.rows.assign(ops.zeros_like(memory.rows))
         self.now.assign(self.share * (epoch + 1) / epochs)
         return False
 

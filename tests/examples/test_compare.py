@@ -107,7 +107,7 @@ def test_a_study_stopped_and_started_again(study, monkeypatch, capsys):
     assert {path.name for path in folder.iterdir()} == FILES
     check_rows(folder)
     text = (folder / "results.md").read_text()
-    assert text.splitlines()[4].startswith("| plain | 2 | 1.00 | 2 |")
+    assert text.splitlines()[6].startswith("| plain | 2 | 1.00 | 2 |")
     assert "(2 of 2 diverged)" in text
     assert "FAST: this shows that it runs" in text
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("runs/**/*")}

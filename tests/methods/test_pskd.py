@@ -96,11 +96,14 @@ def test_error_memory_of_other_data():
     """As after a resume with other images, or images that are numbered in any order."""
     images, labels = inputs()
     model = model_with(PSKD(16))
-    model.fit(images, labels, verbose=0)
-    before = model.method.memory.rows.numpy()
+    model.fit(images, labels, epochs=1, verbose=0)
+    before, others = model.method.memory.rows.numpy(), np.roll(labels, 1)
+    resumed = {"initial_epoch": 1, "epochs": 2, "verbose": 0}
     with pytest.raises(Exception, match=r"another label than when it was last seen"):
-        model.fit(images, np.roll(labels, 1), verbose=0)
+        model.fit(images, others, **resumed)
     np.testing.assert_array_equal(model.method.memory.rows, before)
+    model.fit(images, others, epochs=1, verbose=0)  # A new training.
+    np.testing.assert_array_equal(model.method.labels.rows[:, 0], others + 1)
 
 
 def test_what_the_loss_ignores_is_never_remembered():
