@@ -3,6 +3,8 @@
 import tensorflow as tf
 from keras import ops
 
+from keras_selfkd.pixels import fit_weight
+
 
 def check_numbers(y):
     """Refuses missing labels, and names."""
@@ -125,6 +127,20 @@ def is_class(y, logits):
     Labels that are no class, such as those that the compiled loss ignores, are none.
     """
     return ops.one_hot(class_numbers(y, logits), logits.shape[-1], dtype="bool")
+
+
+def counted(batch, rank):
+    """Mask of the labels that are neither ignored nor of weight 0; `None` for all.
+
+    Args:
+        batch: A method's batch.
+        rank: 1 for classes, 3 for pixels.
+    """
+    mask, weight = batch["labelled"], batch["sample_weight"]
+    if weight is None:
+        return mask
+    weighs = fit_weight(ops.convert_to_tensor(weight), rank) > 0
+    return weighs if mask is None else ops.logical_and(mask, weighs)
 
 
 def labelled_alone(values, labelled):

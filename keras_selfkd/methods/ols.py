@@ -6,10 +6,9 @@ from keras import ops
 
 from keras_selfkd.arguments import check_number
 from keras_selfkd.distributed.replicas import sum_over_replicas
-from keras_selfkd.labels import class_numbers, labelled_alone
+from keras_selfkd.labels import class_numbers, counted, labelled_alone
 from keras_selfkd.losses.logits import log_probabilities
 from keras_selfkd.method import Method
-from keras_selfkd.pixels import fit_weight
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
@@ -87,10 +86,9 @@ class OLS(Method):
         p = ops.exp(log_probabilities(student.logits, 1.0))
         classes = class_numbers(batch["y"], student.logits)
         right = ops.cast(ops.argmax(p, axis=-1), classes.dtype) == classes
-        for counts in (batch["labelled"], batch["sample_weight"]):
-            if counts is not None:  # What weighs nothing teaches nothing, either.
-                counts = fit_weight(ops.cast(counts, p.dtype), len(right.shape))
-                right = ops.logical_and(right, counts > 0)
+        counts = counted(batch, len(right.shape))
+        if counts is not None:
+            right = ops.logical_and(right, counts)
         count = ops.cast(right, p.dtype)[..., None]
         rows = ops.concatenate([p * count, count], axis=-1)
         rows = ops.reshape(rows, (-1, rows.shape[-1]))

@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_selfkd.arguments import check_integer, check_number, refuse_unless
-from keras_selfkd.labels import class_numbers, labelled_alone
+from keras_selfkd.labels import class_numbers, counted, labelled_alone
 from keras_selfkd.losses.logits import log_probabilities
 from keras_selfkd.memory import ExampleMemory
 from keras_selfkd.method import Method
@@ -130,7 +130,8 @@ class PSKD(Method):
     def _same_labels(self, batch):
         """Asserts that each image has the label that it had when last seen."""
         before, now = self.labels.read(batch["index"]), label_marks(batch)
-        same = ops.all(ops.logical_or(before == 0, before == now))
+        known = ops.logical_and(before > 0, now > 0)
+        same = ops.all(ops.logical_or(before == now, ops.logical_not(known)))
         message = (
             "An image has another label than when it was last seen: what PSKD "
             "remembers belongs to other data, or the images are numbered anew in each "
@@ -140,10 +141,10 @@ class PSKD(Method):
 
 
 def label_marks(batch):
-    """Labels as rows to remember, `(batch, 1)`: class + 1; 0 is unseen or ignored."""
+    """Labels as rows to remember, `(batch, 1)`: class + 1, 0 if it does not count."""
     y = batch["y"].own if isinstance(batch["y"], MixedLabels) else batch["y"]
     classes = ops.cast(class_numbers(y, ops.ones((1, 2))), keras.config.floatx())
-    return labelled_alone(classes + 1, batch["labelled"])[:, None]
+    return labelled_alone(classes + 1, counted(batch, 1))[:, None]
 
 
 def past_of_both(past, labels, order):

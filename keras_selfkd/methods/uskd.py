@@ -5,7 +5,7 @@ from keras import layers, ops
 
 from keras_selfkd.arguments import check_weight
 from keras_selfkd.distributed.replicas import sum_over_replicas
-from keras_selfkd.labels import is_class, labelled_alone
+from keras_selfkd.labels import counted, is_class, labelled_alone
 from keras_selfkd.losses.logits import log_probabilities
 from keras_selfkd.losses.zipf import (
     check_others,
@@ -97,7 +97,7 @@ class USKD(Method):
             log_w = log_probabilities(self.weak_head(student.features[-2]), 1.0)
             terms["weak"] = smoothed_cross_entropy(log_w, target)
         if "target" in weights:
-            terms["target"] = target_loss(log_s, target, labelled)
+            terms["target"] = target_loss(log_s, target, counted(batch, 1))
         if "non_target" in weights:
             terms["non_target"] = non_target_loss(log_s, log_w, target)
         # The compiled loss knows by itself which labels it ignores.
@@ -108,20 +108,19 @@ class USKD(Method):
         }
 
 
-def target_loss(log_s, target, labelled=None):
+def target_loss(log_s, target, counts=None):
     """`-(1 + s_t^2 - mean(s_t^2)) log s_t`, `(batch,)`; the mean over all replicas.
 
     Args:
         log_s: Log-probabilities `(batch, classes)`.
         target: Boolean `(batch, classes)`, true at the label's class.
-        labelled: Mask `(batch,)` of labels that are not ignored, or `None`.
+        counts: Mask `(batch,)` of the labels that count in the mean, or `None`.
     """
     log_t = ops.sum(ops.where(target, log_s, 0.0), axis=-1)
     squares = ops.stop_gradient(ops.exp(2.0 * log_t))
-    counts = ops.ones_like(squares)
-    counts = labelled_alone(counts, labelled)
-    total = sum_over_replicas(ops.sum(squares * counts))
-    mean = ops.divide_no_nan(total, sum_over_replicas(ops.sum(counts)))
+    count = labelled_alone(ops.ones_like(squares), counts)
+    total = sum_over_replicas(ops.sum(squares * count))
+    mean = ops.divide_no_nan(total, sum_over_replicas(ops.sum(count)))
     return -(1.0 + squares - mean) * log_t
 
 
