@@ -166,6 +166,7 @@ def compare(name):
                 flush=True,
             )
     models = {leg: build(leg, name) for leg in legs(name)}
+    counted = {leg: operations(model) for leg, model in models.items()}
     turns = {
         leg: partial(seconds, model, batches(name, model), FLAGS.steps)
         for leg, model in models.items()
@@ -176,11 +177,11 @@ def compare(name):
     costs = {
         leg: step_time_report.Cost(
             [turn / FLAGS.steps for turn in times[leg]],
-            operations(model),
+            counted[leg],
             *(statistics.median(values) for values in zip(*fresh[leg], strict=True)),
             images=STUDENTS[name][1],
         )
-        for leg, model in models.items()
+        for leg in models
     }
     alike = inference_ratios(models, batches(name).take(FLAGS.steps), name)
     return costs, alike
