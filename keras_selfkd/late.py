@@ -90,8 +90,8 @@ class Late(Method):
         changes = self.method.begin_epoch(epoch, epochs)
         return changes or self.begun != before
 
-    def averaged_weights(self, student):
-        return self.method.averaged_weights(student)
+    def averaged_weights(self):
+        return self.method.averaged_weights()
 
     def prepare(self, batch):
         return self.method.prepare(batch) if self.begun else batch

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_selfkd.arguments import check_names
+from keras_selfkd.attaching import attached, check_method, tell_labels
 from keras_selfkd.batch import check_needs, checked_batch
 from keras_selfkd.distributed import replicas
 from keras_selfkd.distributed.layers import batch_norms
@@ -17,13 +18,6 @@ from keras_selfkd.distributed.update import (
     nan_unless_finite,
     sum_of_gradients,
 )
-from keras_selfkd.method import (
-    check_kind,
-    check_method,
-    dtype_policy,
-    free_if_it_fails,
-    tell_labels,
-)
 from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.pixels import enlarged
 from keras_selfkd.progress import ProgressModel
@@ -31,7 +25,6 @@ from keras_selfkd.student_model import StudentModel
 from keras_selfkd.students import check_student
 from keras_selfkd.supervision import Supervision, check_compiled
 from keras_selfkd.taps import Outputs, Tapped
-from keras_selfkd.terms import Terms
 
 
 class Step(NamedTuple):
@@ -103,10 +96,7 @@ class SelfDistillationModel(ProgressModel, StudentModel):
         self.student = student
         self.method = method
         self.taps = tapped.names
-        with dtype_policy(self.dtype_policy), free_if_it_fails(method):
-            check_kind(method, tapped.symbolic.logits)
-            method.attach(student, tapped.symbolic)
-            self._terms = Terms(method)
+        self._terms = attached(method, student, tapped.symbolic, self.dtype_policy)
         if replicas.replica_count() > 1:
             for layer in batch_norms(method):
                 layer.synchronized |= layer.trainable  # Not a frozen teacher's.

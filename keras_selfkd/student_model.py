@@ -38,7 +38,7 @@ class StudentModel(SeededModel, ReplicatedModel):
         Raises:
             ValueError: if the method keeps none, or has not begun.
         """
-        averages = self.method.averaged_weights(self.student)
+        averages = self.method.averaged_weights()
         if not averages:
             raise ValueError(
                 f"{self.method.name} keeps no averages of the student's weights"

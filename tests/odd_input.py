@@ -8,9 +8,14 @@ import numpy as np
 from keras import layers
 
 import keras_selfkd
-from keras_selfkd import SigmoidRampUp
+from keras_selfkd import SigmoidRampUp, methods
+from keras_selfkd.method import arguments_of
 
-METHODS = ("Supervised", "FRSKD", "FRSKD_SLA", "MixSKD", "NFD")
+# All but those that want a network which is trained already.
+METHODS = (
+    "Supervised",
+    *(n for n in methods.__all__ if "teacher" not in arguments_of(getattr(methods, n))),
+)
 VOID = 255
 
 
@@ -162,9 +167,12 @@ def batch_of(case):
 
 def keyed(images, case):
     """The images, alone or in a dict; `y` and `coordinate` are keys of nobody."""
-    if case.keys == "none":
+    needs = getattr(keras_selfkd, case.method).needs
+    if case.keys == "none" and not needs:
         return images
-    image = {"image": images}
+    image = {"image": images, **dict.fromkeys(needs, np.arange(len(images)))}
+    if case.keys == "none":
+        return image
     return (
         image if case.keys == "image" else image | {case.keys: np.arange(len(images))}
     )
@@ -201,16 +209,16 @@ def method_of(case):
         return SigmoidRampUp(0, 10, 1.0) if value == "ramp" else value
 
     create = getattr(keras_selfkd, case.method)
-    if case.method == "Supervised":
-        return create()
     settings = {
         "soft_label_weight": weight(case.soft_label_weight),
         "feature_weight": weight(case.feature_weight),
         "temperature": case.temperature,
+        "channels": 4,
+        "depth": 1,
+        "examples": case.images,
     }
-    if case.method != "MixSKD":
-        settings |= {"channels": 4, "depth": 1}
-    return create(**settings)
+    taken = arguments_of(create)
+    return create(**{name: settings[name] for name in settings if name in taken})
 
 
 def loss_of(case):

@@ -4,7 +4,8 @@ import keras
 
 from examples.students.by_name import build_segmenter, build_student
 from keras_selfkd import FRSKD, SelfDistillationModel, Supervised, methods
-from keras_selfkd.method import arguments_of, dtype_policy
+from keras_selfkd.attaching import dtype_policy
+from keras_selfkd.method import arguments_of
 
 # Name: (height, width), images of a step, classes, arguments of FRSKD and its kin.
 STUDENTS = {

@@ -159,7 +159,7 @@ class MeanTeacher(Method):
             average.assign(share * average + (1 - share) * variable)
         self.updates.assign_add(1.0)
 
-    def averaged_weights(self, student):
+    def averaged_weights(self):
         if not float(self.updates):
             return {}
         averaged = self._averaged(self._tapped.model)

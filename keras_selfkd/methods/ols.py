@@ -19,7 +19,8 @@ class OLS(Method):
     student said, in the last epoch, of the training images of class c that it had
     right; of a class without such an image `S[c]` is uniform. The first epoch is plain
     training. For masks every pixel counts as an image does. No network is added; what
-    is remembered are two tables, `(classes, classes)`.
+    is remembered are two tables, `(classes, classes)`. A `fit` from epoch 0 is a new
+    training: it forgets; `initial_epoch` goes on.
 
     Args:
         share: Float in [0, 1), share of the soft label. Defaults to 0.5, the paper's.

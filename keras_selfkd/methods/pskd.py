@@ -22,6 +22,7 @@ class PSKD(Method):
     what the student said of it when it was last trained on it, and `a_t` rises from
     epoch to epoch, `a_t = share (t + 1) / E`. Of an image that was not seen yet the
     target is its label. No network is added; the step costs what plain training's does.
+    A `fit` from epoch 0 is a new training: it forgets; `initial_epoch` goes on.
 
     The data set must yield `{"image": ..., "index": ...}` (`with_index`). For each
     image a row of probabilities is remembered, `examples * classes * 4` bytes in memory

@@ -56,10 +56,11 @@ def test_resuming_a_finished_run_only_prints_its_table(tiny_run, capsys):
 @pytest.mark.slow
 def test_a_process_killed_again_and_again_resumes_bit_for_bit(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert kills.run(whole) == 0
-    for point, call in (("step", 5), ("writing", 300), ("export", 1)):
-        assert kills.run(killed, point, call) == -signal.SIGKILL, point
-    assert kills.run(killed) == 0
+    assert kills.run(whole, method="pskd") == 0  # It remembers each image.
+    for point, call in (("step", 5), ("writing", 60), ("export", 1)):
+        killed_at = kills.run(killed, point, call, method="pskd")
+        assert killed_at == -signal.SIGKILL, point
+    assert kills.run(killed, method="pskd") == 0
     assert kills.equal(killed, whole)
 
 
