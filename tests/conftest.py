@@ -18,6 +18,11 @@ tf.config.set_logical_device_configuration(
 run_graphs_as_written()
 
 
+def pytest_collection_modifyitems(items):
+    """What takes minutes comes first, so that no process is left alone with it."""
+    items.sort(key=lambda item: item.get_closest_marker("minutes") is None)
+
+
 def pytest_collection_finish():
     """What is imported stays: not to look for garbage there before every test."""
     gc.collect()

@@ -15,14 +15,19 @@ OLDEST = (
     "numpy<2.1",
     "scipy==1.13.*",
 )
+FILES = "tests/export/test_student.py"
+SAVED_MODELS = "tests/export/test_saved_model.py"
 CONTRACT = "tests/methods/test_contract.py"
 TESTS = (
     "tests/losses",
     "tests/networks",
     "tests/test_taps.py",
     "tests/distributed/test_update.py",
-    "tests/export/test_student.py",
-    "tests/export/test_saved_model.py",
+    f"{FILES}::test_writes_a_file_that_computes_what_keras_does",
+    f"{FILES}::test_only_the_student_of_a_self_distilled_model_is_in_the_file",
+    f"{FILES}::test_the_head_is_part_of_the_file",
+    f"{SAVED_MODELS}::test_a_saved_model_serves_images",
+    f"{SAVED_MODELS}::test_encoded_images_are_served",
     f"{CONTRACT}::test_reloaded_training_goes_on_bit_for_bit",
     f"{CONTRACT}::test_two_replicas_train_as_one",
     "tests/distributed/test_replicas.py",
@@ -37,6 +42,7 @@ IGNORED = "ignore:Statistics for quantized inputs were expected:UserWarning"
 
 
 @pytest.mark.slow
+@pytest.mark.minutes
 def test_the_oldest_supported_versions(tmp_path):
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = str(tmp_path / "venv" / "bin" / "python")
