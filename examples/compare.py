@@ -43,6 +43,7 @@ the weights of the last epoch or, with --best_epoch, of the best on validation i
 import contextlib
 import pathlib
 import sys
+import time
 
 from absl import flags
 
@@ -162,13 +163,15 @@ def carry_out(study, trainings, costs):
     """Trains what is left, a line for each when the table has it."""
     left = [one for one in trainings if study_runs.kept(one) is None]
     print(study_report.plan(study, trainings, left, costs, _JOBS.value), flush=True)
-    to_go = list(left)
+    to_go, done, start = list(left), [], time.monotonic()
     try:
         for one in study_runs.carry_out_all(study, left, _JOBS.value):
             to_go.remove(one)
+            done.append(one)
             study_report.write(study, trainings, costs)
-            line = study_report.progress(study, one, to_go, costs, _JOBS.value)
-            print(f"{len(left) - len(to_go)} of {len(left)}: {line}", flush=True)
+            elapsed = time.monotonic() - start
+            line = study_report.progress(study, one, done, to_go, costs, elapsed)
+            print(f"{len(done)} of {len(left)}: {line}", flush=True)
     except KeyboardInterrupt:
         training.stop("Interrupted. The same command, not --overwrite, goes on.")
 

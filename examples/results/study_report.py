@@ -26,29 +26,44 @@ def plan(study, trainings, left, costs, jobs):
         )
     lines.append(
         f"{len(left)} trainings to go, {len(trainings) - len(left)} done; about "
-        f"{_time(left, costs, jobs)}."
+        f"{_as_text(_seconds(left, costs, jobs))}."
     )
     return "\n".join(lines)
 
 
-def progress(study, one, to_go, costs, jobs):
-    """Returns a line that says how a training went, and for how long the rest takes."""
+def progress(study, one, done, to_go, costs, elapsed):
+    """Returns a line that says how a training went, and for how long the rest takes.
+
+    Args:
+        study: `Study`.
+        one: The `Training` that has just ended.
+        done: List of those that ended since the command was started.
+        to_go: List of those that have not.
+        costs: Dict from leg to what its steps cost.
+        elapsed: Seconds since the command was started, which say more than the steps'
+            costs do: several trainings at a time share the machine.
+    """
     result = study_runs.kept(one)
     if "diverged" in result:
         outcome = "diverged"
     else:
         score = 100 * result["score"][study.task.metric]
         outcome = f"{score:.2f} % in {result['seconds']:.0f} s"
+    ratio = elapsed / max(_seconds(done, costs), 1e-9)
     return (
         f"{one.leg}, seed {one.seed}, {one.epochs} epochs: {outcome}, about "
-        f"{_time(to_go, costs, jobs)} to go"
+        f"{_as_text(ratio * _seconds(to_go, costs))} to go"
     )
 
 
-def _time(trainings, costs, jobs):
-    """How long the steps of trainings take, as a text."""
+def _seconds(trainings, costs, jobs=1):
+    """How long the steps of trainings take."""
     of = {leg: cost["steps"] * cost["seconds"] for leg, cost in costs.items()}
-    minutes = sum(one.epochs * of[one.leg] for one in trainings) / 60 / jobs
+    return sum(one.epochs * of[one.leg] for one in trainings) / jobs
+
+
+def _as_text(seconds):
+    minutes = seconds / 60
     return f"{minutes / 60:.1f} hours" if minutes > 90 else f"{minutes:.0f} minutes"
 
 

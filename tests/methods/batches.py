@@ -2,7 +2,9 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+from keras_selfkd import Outputs
 from keras_selfkd.batch import images_and_keys
 
 
@@ -17,6 +19,24 @@ def batch_of(images, labels, **others):
 
 def cross_entropy(y, logits):
     return keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
+
+
+def gradients_of(method, logits, batch):
+    """The gradient of a method's sum of terms, and by finite differences.
+
+    Args:
+        method: Attached, of logits alone, computing in float64.
+        logits: Array `(batch, classes)`.
+        batch: What its `prepare` returned.
+    """
+
+    def total(z):
+        terms = method.loss_terms(Outputs(z, []), batch, cross_entropy)
+        return sum(terms[name] for name in terms)
+
+    logits = tf.constant(logits, "float64")
+    (theirs,), (ours,) = tf.test.compute_gradient(total, [logits])
+    return ours, theirs
 
 
 def terms_of(model, images, labels, supervise=cross_entropy, **others):

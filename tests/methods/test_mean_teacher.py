@@ -5,7 +5,7 @@ import pytest
 from keras_selfkd import Late, MeanTeacher, SelfDistillationModel
 from keras_selfkd.losses import soft_label
 from tests import toys
-from tests.methods.batches import terms_of
+from tests.methods.batches import batch_of, gradients_of, terms_of
 
 
 def model_with(method, rate=0.1):
@@ -59,6 +59,18 @@ def test_the_averaged_student_teaches_and_can_be_shipped():
     student, terms = terms_of(model, images, labels)
     expected = soft_label(teacher, student.logits, 3.0)
     np.testing.assert_allclose(terms["soft_label"], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.usefixtures("double")
+def test_gradients_are_those_of_finite_differences():
+    method = MeanTeacher(start=0.0)
+    model_with(method)
+    method.begin_epoch(0, 1)
+    random = np.random.default_rng(0)
+    images, labels = toys.class_data(4)
+    batch = method.prepare(batch_of(images.astype("float64"), labels))
+    ours, theirs = gradients_of(method, random.normal(size=(4, toys.CLASSES)), batch)
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 def test_it_goes_on_after_a_reload_with_its_averages(tmp_path):

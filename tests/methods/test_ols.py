@@ -4,7 +4,7 @@ import pytest
 
 from keras_selfkd import OLS, Mixup, SelfDistillationModel
 from tests import toys
-from tests.methods.batches import terms_of
+from tests.methods.batches import batch_of, gradients_of, terms_of
 
 
 def softmax(values):
@@ -36,6 +36,17 @@ def test_the_loss_is_the_formula_and_the_first_epoch_plain():
     np.testing.assert_allclose(
         terms["task"] + terms["class_label"], expected, rtol=1e-5
     )
+
+
+@pytest.mark.usefixtures("double")
+def test_gradients_are_those_of_finite_differences():
+    method = OLS()
+    model_with(method, toys.classifier)
+    random = np.random.default_rng(0)
+    method.soft_labels.assign(softmax(random.normal(size=(4, 4))))
+    batch = method.prepare(batch_of(*toys.class_data(4)))
+    ours, theirs = gradients_of(method, random.normal(size=(4, 4)), batch)
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["class", "one-hot", "pixel"])

@@ -5,7 +5,7 @@ import pytest
 from keras_selfkd import OLS, PSKD, Mixup, SelfDistillationModel
 from keras_selfkd.mixing import Drawn
 from tests import toys
-from tests.methods.batches import batch_of, cross_entropy, terms_of
+from tests.methods.batches import batch_of, cross_entropy, gradients_of, terms_of
 
 
 def softmax(values):
@@ -39,6 +39,18 @@ def test_the_loss_is_the_cross_entropy_with_the_mixed_target():
     log_p = np.log(softmax(student.logits.numpy().astype("float64")))
     expected = -(target * log_p).sum(-1)
     np.testing.assert_allclose(terms["task"] + terms["past"], expected, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("double")
+def test_gradients_are_those_of_finite_differences():
+    method = PSKD(4, share=0.8)
+    model_with(method)
+    random = np.random.default_rng(0)
+    method.memory.rows.assign(softmax(random.normal(size=(4, toys.CLASSES))))
+    method.begin_epoch(1, 2)
+    batch = method.prepare(batch_of(*inputs(4)))
+    ours, theirs = gradients_of(method, random.normal(size=(4, toys.CLASSES)), batch)
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 def test_what_is_remembered_is_what_the_student_said_in_training():
