@@ -111,14 +111,15 @@ def class_numbers(y, logits):
     """Labels of one class each as int32 `(batch,)` or `(batch, height, width)`.
 
     Args:
-        y: Integers with or without a last axis of 1, or one-hot vectors.
+        y: Integers with or without a last axis of 1, or one-hot vectors. Of what lies
+            between two, the nearest.
         logits: `(batch, classes)` or `(batch, height, width, classes)`.
     """
     y = tf.convert_to_tensor(y)
     if len(y.shape) == len(logits.shape):
         one_hot = y.shape[-1] != 1
         y = tf.argmax(y, axis=-1) if one_hot else tf.squeeze(y, axis=-1)
-    return tf.cast(y, "int32")
+    return tf.cast(tf.round(y) if y.dtype.is_floating else y, "int32")
 
 
 def is_class(y, logits):

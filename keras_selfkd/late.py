@@ -1,11 +1,10 @@
 """Plain training first, self-distillation later."""
 
-import warnings
-
 import keras
 
 from keras_selfkd.arguments import check_number
 from keras_selfkd.method import Method
+from keras_selfkd.progress import warn_if_never_begun
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
@@ -79,13 +78,7 @@ class Late(Method):
         self.method.attach(student, outputs)
 
     def begin_epoch(self, epoch, epochs):
-        if (epochs - 1) / epochs < self.start and epoch == 0:
-            warnings.warn(
-                f"Of {epochs} epochs none begins after {self.start:.3g} of them, so "
-                f"that {self.method.name} never begins. Give `fit` all epochs at once, "
-                "or `Late` an earlier `start`.",
-                stacklevel=2,
-            )
+        warn_if_never_begun(self.method.name, self.start, epoch, epochs)
         before, self.begun = self.begun, epoch / epochs >= self.start
         changes = self.method.begin_epoch(epoch, epochs)
         return changes or self.begun != before

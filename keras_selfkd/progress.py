@@ -1,5 +1,7 @@
 """How far a `fit` is, and weights of losses that depend on it."""
 
+import warnings
+
 import keras
 from keras import ops, tree
 
@@ -151,3 +153,13 @@ def with_callback(callbacks, callback):
         callbacks.callbacks.insert(0, callback)
         return callbacks
     return [callback, *tree.flatten(callbacks or [])]
+
+
+def warn_if_never_begun(name, start, epoch, epochs):
+    """Warns before the first of a training's epochs if what starts late never does."""
+    if (epochs - 1) / epochs < start and epoch == 0:
+        warnings.warn(
+            f"Of {epochs} epochs none begins after {start:.3g} of them, so that {name} "
+            "never begins. Give `fit` all epochs at once, or an earlier `start`.",
+            stacklevel=3,
+        )

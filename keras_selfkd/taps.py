@@ -40,7 +40,11 @@ class Tapped:
 
     def __init__(self, student, taps=None, minimum=0, role="student", logits=True):
         students.check_student(student, role)
-        inputs, calls, output = read(student)
+        inputs = keras.Input(
+            batch_shape=student.inputs[0].shape, dtype=student.inputs[0].dtype
+        )
+        calls = []
+        output = run_layers(student, inputs, calls)
         students.check_calls(calls)
         if logits:
             students.check_logits(calls, output, role, student.name)
@@ -69,16 +73,6 @@ class Tapped:
         """Warns where no layer before the taps is trained, now."""
         taps = self.symbolic.features
         students.warn_if_frozen(self.model.inputs, taps, self._name)
-
-
-def read(student):
-    """A new input of a student, its layers' calls on it, and its output."""
-    inputs = keras.Input(
-        batch_shape=student.inputs[0].shape, dtype=student.inputs[0].dtype
-    )
-    calls = []
-    output = run_layers(student, inputs, calls)
-    return inputs, calls, output
 
 
 def check_enough(taps, minimum, calls, output, name):
@@ -118,26 +112,13 @@ def map_at(path, calls):
     return found[path]
 
 
-def last_dense(calls, logits):
-    """The call of the student's last Dense, of an embedding, or `None`."""
+def embedding_of(calls, logits):
+    """The input of the student's last Dense, `(batch, dim)`, or `None`."""
     weighted = [call for call in used_calls(calls, logits) if call.has_weights]
     head = weighted[-1] if weighted else None
     if head is None or not isinstance(head.layer, keras.layers.Dense):
         return None
-    return head if len(head.inputs[0].shape) == 2 else None
-
-
-def embedding_of(calls, logits):
-    """The input of the student's last Dense, `(batch, dim)`, or `None`."""
-    head = last_dense(calls, logits)
-    return head and head.inputs[0]
-
-
-def head_of(student):
-    """The last layer with weights of a student, a Dense of an embedding, or `None`."""
-    _, calls, output = read(student)
-    head = last_dense(calls, output)
-    return head and head.layer
+    return head.inputs[0] if len(head.inputs[0].shape) == 2 else None
 
 
 class Outputs(NamedTuple):

@@ -37,7 +37,7 @@ _LATE = flags.DEFINE_float(
     lower_bound=0.0,
     upper_bound=0.99,
 )
-_AVERAGED = flags.DEFINE_bool(
+AVERAGED = flags.DEFINE_bool(
     "averaged",
     False,
     "Test and export the averages that the method keeps of the student's weights, not "
@@ -110,12 +110,26 @@ def methods_to_train():
 
 def take_averages(model):
     """Puts the averages that its method keeps in a trained student, where asked."""
-    if _AVERAGED.value and _keeps_averages(type(model.method)):
+    if AVERAGED.value and _keeps_averages(type(model.method)):
         pairs = zip(
             model.student.variables, model.averaged_student.variables, strict=True
         )
         for variable, average in pairs:
             variable.assign(average)
+
+
+def check_begins(method, epochs):
+    """Refuses --averaged where the method begins after the last epoch.
+
+    Raises:
+        ValueError: if so.
+    """
+    start = getattr(method, "start", 0.0)
+    if AVERAGED.value and (epochs - 1) / epochs < start:
+        raise ValueError(
+            "Expected --averaged only where the method begins: of more --epochs, or "
+            f"with an earlier --start. Received: --epochs={epochs}, start={start:.3g}"
+        )
 
 
 def _keeps_averages(kind):
@@ -222,7 +236,7 @@ def _used_only(flag, condition, also=lambda: True, remedy=""):
 
 for _name, _flag in _ARGUMENTS.items():
     _used_only(_flag, lambda kind, name=_name: name in arguments_of(kind))
-_used_only(_AVERAGED, _keeps_averages)
+_used_only(AVERAGED, _keeps_averages)
 _used_only(_LATE, lambda kind: kind is not Supervised)
 _used_only(_FEATURE_RAMP, lambda kind: kind.ramped)
 _used_only(

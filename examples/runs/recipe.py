@@ -107,6 +107,7 @@ flags.register_validator(
     lambda drops: all(re.fullmatch(r"0?\.\d+", share) for share in drops),
     "Expected shares of the training in (0, 1), such as --drops=0.5,0.75.",
 )
+used_only(BEST_EPOCH, lambda: not methods.AVERAGED.value, "with --noaveraged")
 used_only(DROPS, lambda: SCHEDULE.value == "step", "with --schedule=step")
 used_only(
     SYNCHRONIZE_BATCH_NORM,

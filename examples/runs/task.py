@@ -118,6 +118,7 @@ def build(task, method, data, strategy):
             synchronize_batch_norm(student)
         of_data = {"examples": data.examples["train"]}
         method = methods.build_method(method, task.dense, of_data)
+        methods.check_begins(method, recipe.epochs())
         model = SelfDistillationModel(student, method, taps=inputs.TAPS.value)
         model.compile(
             optimizer=recipe.optimizer(data.steps_per_epoch),

@@ -7,6 +7,7 @@ from keras_selfkd.arguments import check_number, check_weight
 from keras_selfkd.losses import soft_label
 from keras_selfkd.method import Method
 from keras_selfkd.pixels import resized_like
+from keras_selfkd.progress import warn_if_never_begun
 from keras_selfkd.taps import Tapped
 
 
@@ -22,8 +23,9 @@ class MeanTeacher(Method):
     `model.averaged_student` is a copy of the student with the averaged weights: what
     the mean teacher's authors ship, often better before the learning rate has fallen.
 
-    The n-th update keeps `min(decay, n / (n + 9))` of the average, so that short
-    trainings are not taught by first weights.
+    The average begins as the weights at `start`, and the n-th update keeps `min(decay,
+    n / (n + 9))` of it, so that first weights are soon forgotten. A `fit` from epoch 0
+    is a new training; `initial_epoch` goes on.
 
     Args:
         soft_label_weight: Float, `Ramp` or schedule (lambda). Defaults to 0.5.
@@ -103,11 +105,18 @@ class MeanTeacher(Method):
 
     def _averaged(self, network):
         """The student's variables of which there are averages: all that are floats."""
-        every = [*network.trainable_variables, *network.non_trainable_variables]
-        return [variable for variable in every if "float" in variable.dtype]
+        # In an order that does not depend on what is frozen.
+        return [one for one in network.variables if "float" in one.dtype]
 
     def begin_epoch(self, epoch, epochs):
+        warn_if_never_begun(self.name, self.start, epoch, epochs)
         before, self.begun = self.begun, epoch / epochs >= self.start
+        if epoch == 0:  # A new training.
+            self.updates.assign(0.0)
+        if self.begun and not float(self.updates):
+            pairs = zip(self.averages, self._averaged(self._tapped.model), strict=True)
+            for average, variable in pairs:
+                average.assign(ops.convert_to_tensor(variable))
         return self.begun != before
 
     def prepare(self, batch):

@@ -64,10 +64,11 @@ class OLS(Method):
         )
 
     def begin_epoch(self, epoch, epochs):
-        if epoch == 0:
+        said = self.said.numpy()
+        if epoch == 0 or not said.any():  # A new training, or one that begins late.
             self.soft_labels.assign(ops.zeros_like(self.soft_labels))
         else:
-            self.soft_labels.assign(class_means(self.said.numpy()))
+            self.soft_labels.assign(class_means(said))
         self.said.assign(ops.zeros(self.said.shape))
         return False
 

@@ -92,7 +92,7 @@ class PSKD(Method):
         self.memory = ExampleMemory(self.examples, classes, **half)
         # To notice what was learned from other data.
         self.labels = ExampleMemory(self.examples, 1)
-        # a_t: set by `begin_epoch`, so that outside of `fit` training is plain.
+        # a_t: set by `begin_epoch`, so that before the first `fit` training is plain.
         self.now = self.add_weight((), "zeros", trainable=False, name="share")
 
     def begin_epoch(self, epoch, epochs):
@@ -135,8 +135,9 @@ class PSKD(Method):
         same = ops.all(ops.logical_or(before == now, ops.logical_not(known)))
         message = (
             "An image has another label than when it was last seen: what PSKD "
-            "remembers belongs to other data, or the images are numbered anew in each "
-            "epoch (`with_index` comes before `shuffle`). Indices:"
+            "remembers belongs to other data, the images are numbered anew in each "
+            "epoch (`with_index` comes before `shuffle`), or labels are mixed outside "
+            "of `mixing=`. Indices:"
         )
         return tf.debugging.Assert(same, [message, batch["index"]])
 

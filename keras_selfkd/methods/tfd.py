@@ -76,6 +76,16 @@ class TFD(Method):
         self.channels = channels
         self.warm_up = warm_up
 
+    def attach(self, student, outputs):
+        super().attach(student, outputs)
+        thin = [tap.shape for tap in outputs.features if tap.shape[-1] < 2]
+        if thin and "intra" in self.loss_weights:
+            raise ValueError(
+                "The channels of each tap are compared by halves, so there must be two."
+                " Name other `taps=[...]`, or set `intra_weight=0`. Received: a tap "
+                f"with shape {thin[0]}"
+            )
+
     def loss_terms(self, student, batch, supervise):
         rising = warmed_up(batch["progress"], self.warm_up)
         terms = {
@@ -87,7 +97,7 @@ class TFD(Method):
         in_use = [name for name in terms if name in self.loss_weights]
         return {
             "task": supervise(batch["y"], student.logits),
-            **{name: rising * terms[name]() for name in in_use},
+            **{name: risen(terms[name](), rising) for name in in_use},
         }
 
 
@@ -96,6 +106,10 @@ def warmed_up(progress, warm_up):
     if not warm_up:
         return 1.0
     return ops.minimum(ops.cast(progress, "float32") / warm_up, 1.0)
+
+
+def risen(values, share):
+    return values * ops.cast(share, values.dtype)
 
 
 def between_stages(features, channels, valid=None):
@@ -129,7 +143,7 @@ def within_stages(features, valid=None):
     for maps in features:
         maps = at_least_float32(maps)
         half = maps.shape[-1] // 2
-        order = ops.argsort(-channel_strength(maps))
+        order = ops.argsort(-channel_strength(maps, mask_at(valid, maps)))
         top, bottom = (
             ops.take(maps, rows, axis=-1) for rows in (order[:half], order[-half:])
         )
@@ -138,8 +152,10 @@ def within_stages(features, valid=None):
     return sum(distances) / len(distances)
 
 
-def channel_strength(maps):
+def channel_strength(maps, mask=None):
     """Each channel's sum over the whole batch of maps of unit length, `(channels,)`."""
     maps = ops.stop_gradient(maps)
+    if mask is not None:
+        maps = ops.where(mask[..., None], maps, 0.0)
     norm = ops.sqrt(ops.sum(ops.square(maps), axis=(1, 2, 3), keepdims=True))
     return sum_over_replicas(ops.sum(maps / ops.maximum(norm, 1e-12), axis=(0, 1, 2)))

@@ -14,7 +14,15 @@ from keras_selfkd.losses.zipf import (
     zipf,
 )
 from keras_selfkd.method import Method
-from keras_selfkd.taps import head_of
+from keras_selfkd.networks.branches import part_after
+
+# They leave the mean over positions, and logits, as they are, but for what is dropped.
+UNCHANGING = (
+    keras.layers.InputLayer,
+    keras.layers.Dropout,
+    keras.layers.Flatten,
+    keras.layers.Identity,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
@@ -62,14 +70,7 @@ class ZipfLS(Method):
     def attach(self, student, outputs):
         super().attach(student, outputs)
         check_others(outputs.logits)
-        head, last = head_of(student), outputs.features[-1]
-        if head is None or head.kernel.shape[0] != last.shape[-1]:
-            raise ValueError(
-                "ZipfLS asks the student's last Dense at each position of its last "
-                "map, so the student must end in GlobalAveragePooling2D and Dense. "
-                f"Received: student={student.name!r} with a last map {last.shape} and "
-                f"a last layer {'of another kind' if head is None else head.name!r}"
-            )
+        head = dense_after_pooling(outputs)
         # A layer as an attribute would be saved with the method, too.
         self._head = lambda: head
 
@@ -82,6 +83,35 @@ class ZipfLS(Method):
             distance = divergence_of_others(expected, student.logits, target)
             terms["zipf"] = labelled_alone(distance, batch["labelled"])
         return terms
+
+
+def dense_after_pooling(outputs):
+    """The Dense that, with GlobalAveragePooling2D, makes logits of the last map.
+
+    Raises:
+        ValueError: if something else does.
+    """
+    try:
+        layers = part_after(outputs.features[-1], [outputs.logits]).layers
+    except ValueError:
+        layers = []
+    layers = [layer for layer in layers if not is_unchanging(layer)]
+    kinds = (keras.layers.GlobalAveragePooling2D, keras.layers.Dense)
+    if len(layers) != 2 or not all(map(isinstance, layers, kinds)):
+        names = ", ".join(layer.name for layer in layers)
+        raise ValueError(
+            "ZipfLS asks the student's last Dense at each position of its last map, so "
+            "the student must end in GlobalAveragePooling2D and Dense, and the last "
+            "tap be the map before them. Received: after the last tap "
+            f"{names or 'layers that read other maps, too'}"
+        )
+    return layers[-1]
+
+
+def is_unchanging(layer):
+    linear = getattr(layer, "activation", None) is keras.activations.linear
+    is_linear = isinstance(layer, keras.layers.Activation) and linear
+    return is_linear or isinstance(layer, UNCHANGING)
 
 
 def votes_of_positions(maps, head):

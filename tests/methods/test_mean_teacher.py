@@ -73,14 +73,50 @@ def test_gradients_are_those_of_finite_differences():
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+def test_the_average_is_right_whatever_is_frozen_later():
+    model = model_with(MeanTeacher(start=0.0, decay=0.0))  # It follows at once.
+    model.student.get_layer("bn1").trainable = False
+    model.student.get_layer("conv2").trainable = False
+    model.compile(keras.optimizers.SGD(0.1), toys.cross_entropy())
+    model.fit(*toys.class_data(), batch_size=4, epochs=1, verbose=0)
+    pairs = zip(model.averaged_student.weights, model.student.weights, strict=True)
+    for average, weight in pairs:
+        np.testing.assert_array_equal(average, weight, err_msg=weight.path)
+
+
+def test_a_new_training_starts_from_the_weights_that_it_finds():
+    model, data = model_with(MeanTeacher(start=0.5)), toys.class_data()
+    model.fit(*data, epochs=2, verbose=0)
+    model.fit(*data, epochs=1, initial_epoch=0, verbose=0)
+    assert not float(model.method.updates)
+    model.method.begin_epoch(1, 2)
+    pairs = zip(model.averaged_student.weights, model.student.weights, strict=True)
+    assert all(np.array_equal(average, weight) for average, weight in pairs)
+
+
+def test_an_averaged_student_normalises_as_it_learned_to():
+    images, labels = toys.class_data()
+    normalise = keras.layers.Normalization()
+    normalise.adapt(images * 5.0 + 3.0)
+    inputs = keras.Input((16, 16, 3))
+    student = keras.Model(inputs, toys.classifier()(normalise(inputs)))
+    model = SelfDistillationModel(student, MeanTeacher(start=0.0, decay=0.0))
+    model.compile(keras.optimizers.SGD(0.1), toys.cross_entropy())
+    model.fit(images, labels, verbose=0)
+    expected = model.student(images, training=False)
+    found = model.averaged_student(images, training=False)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_it_goes_on_after_a_reload_with_its_averages(tmp_path):
     model = model_with(MeanTeacher(start=0.0))
     data = toys.class_data()
     model.fit(*data, batch_size=8, epochs=1, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
+    options = {"batch_size": 8, "shuffle": False, "verbose": 0}
     for resumed in (model, loaded):
-        resumed.fit(*data, batch_size=8, shuffle=False, epochs=1, verbose=0)
+        resumed.fit(*data, epochs=2, initial_epoch=1, **options)
     pairs = zip(model.method.averages, loaded.method.averages, strict=True)
     assert all(np.array_equal(one, other) for one, other in pairs)
     assert float(loaded.method.updates) == 4

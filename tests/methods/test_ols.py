@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_selfkd import OLS, Mixup, SelfDistillationModel
+from keras_selfkd import OLS, Late, Mixup, SelfDistillationModel
 from tests import toys
 from tests.methods.batches import batch_of, gradients_of, terms_of
 
@@ -100,6 +100,12 @@ def test_a_new_training_forgets():
     method.begin_epoch(0, 2)
     assert not np.any(method.soft_labels)
     assert not np.any(method.said)
+
+
+def test_late_begins_with_plain_training():
+    model = model_with(Late(OLS(), start=0.5), toys.classifier)
+    model.fit(*toys.class_data(), epochs=2, verbose=0)
+    assert not np.any(model.method.method.soft_labels)
 
 
 def test_error_mixing():

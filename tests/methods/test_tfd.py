@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -81,6 +82,8 @@ def test_void_pixels_count_nowhere():
         f[:, : f.shape[1] // 2] = 99.0
     one, two = (tfd.between_stages(f, "first", valid) for f in (features, other))
     np.testing.assert_allclose(one, two, rtol=1e-5)
+    one, two = (tfd.within_stages(f, valid) for f in (features, other))
+    np.testing.assert_allclose(one, two, rtol=1e-5)
 
 
 def test_both_rise_from_0_in_the_first_part_of_the_training():
@@ -96,6 +99,25 @@ def test_both_rise_from_0_in_the_first_part_of_the_training():
         np.testing.assert_allclose(half, whole / 2, rtol=1e-5)
         np.testing.assert_array_equal(end, whole)
     assert terms_of(SelfDistillationModel(toys.classifier(), TFD(warm_up=0)), *data)
+
+
+@pytest.mark.usefixtures("double")
+def test_warming_up_in_float64():
+    model = SelfDistillationModel(toys.classifier(), TFD())
+    images, labels = toys.class_data()
+    _, terms = terms_of(model, images.astype("float64"), labels, progress=0.05)
+    assert all(tf.as_dtype(term.dtype) == tf.float64 for term in terms.values())
+
+
+def test_error_a_tap_of_one_channel():
+    images = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(1, 3, strides=2, name="thin")(images)
+    y = keras.layers.Conv2D(4, 3, strides=2, name="wide")(x)
+    logits = keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(y))
+    student, taps = keras.Model(images, logits), ["thin", "wide"]
+    with pytest.raises(ValueError, match=r"Received: a tap with shape .* 1\)"):
+        SelfDistillationModel(student, TFD(), taps)
+    assert SelfDistillationModel(student, TFD(intra_weight=0), taps)
 
 
 @pytest.mark.parametrize("size", [(2, 2), (3, 2), (4, 8)])

@@ -103,5 +103,18 @@ def test_error_students():
     images = keras.Input((16, 16, 3))
     x = keras.layers.Flatten()(toys.body(images))
     flat = keras.Model(images, keras.layers.Dense(4, name="last")(x))
-    with pytest.raises(ValueError, match=r"in GlobalAveragePooling2D and .*'last'"):
+    with pytest.raises(ValueError, match=r"after the last tap \w+$"):
         SelfDistillationModel(flat, ZipfLS())
+    x = keras.layers.GlobalAveragePooling2D()(toys.body(images))
+    x = keras.layers.LayerNormalization(name="norm")(x)
+    other = keras.Model(images, keras.layers.Dense(4, name="last")(x))
+    with pytest.raises(ValueError, match=r"last tap \w+, norm, last$"):
+        SelfDistillationModel(other, ZipfLS())
+
+
+def test_dropout_and_a_linear_activation_change_nothing():
+    images = keras.Input((16, 16, 3))
+    x = keras.layers.GlobalAveragePooling2D()(toys.body(images))
+    x = keras.layers.Dense(4)(keras.layers.Dropout(0.5)(x))
+    x = keras.layers.Activation("linear", dtype="float32")(x)
+    assert SelfDistillationModel(keras.Model(images, x), ZipfLS())

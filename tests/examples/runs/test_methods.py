@@ -68,6 +68,15 @@ def test_averages_take_the_last_weights_place_where_asked():
     assert not kept("--method=meanteacher")
 
 
+def test_error_averages_that_never_begin():
+    def check():
+        methods.check_begins(MeanTeacher(start=0.5), epochs=1)
+
+    with pytest.raises(ValueError, match="--epochs=1, start=0.5"):
+        with_flags(check, "--method=meanteacher", "--averaged")
+    with_flags(check, "--method=meanteacher")
+
+
 def test_late_wraps_all_but_plain_training():
     method = built("frskd", "--late=0.5", "--channels=8")
     assert (type(method), method.start, method.method.channels) == (Late, 0.5, 8)
