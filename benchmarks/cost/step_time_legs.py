@@ -49,22 +49,30 @@ def legs_of(name, cheaper=False):
     dense = name == "thin_unet"
     # All that a method does, from the first step on, and a row for each image.
     always = {"start": 0.0, "examples": STUDENTS[name][1]}
-    return every | methods_legs(options | always, dense)
+    return every | methods_legs(options, always, dense)
 
 
-def methods_legs(options, dense):
-    """Every method that needs no trained network, with the options that it takes."""
+def methods_legs(options, always, dense):
+    """Every method that needs no trained network, with the options that it takes.
+
+    Args:
+        options: Dict of arguments of a self-teacher.
+        always: Dict of arguments of whatever method takes them.
+        dense: Boolean, whether the student predicts masks.
+    """
     kinds = {kind: getattr(methods, kind) for kind in methods.__all__}
     return {
-        name: trained_by(lambda kind=kind: kind(**taken(kind, options)))
+        name: trained_by(lambda kind=kind: kind(**taken(kind, options, always)))
         for name, kind in kinds.items()
         if (kind.dense or not dense) and "teacher" not in arguments_of(kind)
     }
 
 
-def taken(kind, options):
+def taken(kind, options, always):
     """Those of the options that a constructor takes."""
-    return {n: options[n] for n in options if n in arguments_of(kind)}
+    names = arguments_of(kind)
+    every = always | (options if "width" in names else {})
+    return {name: every[name] for name in every if name in names}
 
 
 def cheaper_legs(name, options):
