@@ -116,6 +116,18 @@ def test_workers_share_the_batches_of_one_process(training, replicas):
         np.testing.assert_array_equal(shared_images[shared_order], images[order])
 
 
+@both
+@pytest.mark.parametrize("context", [None, tf.distribute.InputContext(2, 1, 2)])
+def test_an_index_is_the_images_number_and_changes_nothing_else(training, context):
+    train = training(augment=True)
+    numbered = batches.normalised(train(1, context, index=True), 0.0, 1.0)
+    plain = batches.normalised(train(1, context), 0.0, 1.0)
+    for (x, labels), (images, same) in zip(numbered.take(5), plain, strict=False):
+        np.testing.assert_array_equal(x["index"], labels)
+        np.testing.assert_array_equal(labels, same)
+        np.testing.assert_array_equal(x["image"], images)
+
+
 def test_error_batches_that_replicas_cannot_share():
     context = tf.distribute.InputContext(3, 0, 3)
     with pytest.raises(ValueError, match=r"8 is not divisible by .* 3"):
