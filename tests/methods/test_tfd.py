@@ -68,7 +68,7 @@ def test_within_stages_is_the_formula():
     ids=["between", "within"],
 )
 def test_gradients_are_those_of_finite_differences(term):
-    fine, coarse = (tf.constant(f) for f in maps("float64")[:2])
+    fine, coarse = (tf.constant(f[:1]) for f in maps("float64")[1:])
     theirs, ours = tf.test.compute_gradient(lambda f: term([f, coarse]), [fine])
     np.testing.assert_allclose(ours[0], theirs[0], atol=1e-6)
 
