@@ -22,6 +22,6 @@ def test_a_study_can_be_opened_and_builds_its_methods(file):
         for arguments in study.legs.values():
             with flags_set(study.task, arguments):
                 refuse_unused()
-                build_method(METHOD.value, study.task.dense)
+                build_method(METHOD.value, study.task.dense, {"examples": 9})
     assert len(study.legs) > 1
     assert f"benchmarks/accuracy/{file.name}" in file.read_text()

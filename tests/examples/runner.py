@@ -13,6 +13,7 @@ from absl.testing import flagsaver
 
 from examples import train_classifier
 
+COMMAND = [sys.executable, "-m", "examples.train_classifier"]
 ROOT = pathlib.Path(__file__).parents[2]
 
 

@@ -16,8 +16,7 @@ def model_with(method, rate=0.1):
 
 
 def weights_of(model):
-    every = [*model.student.trainable_variables, *model.student.non_trainable_variables]
-    return [variable.numpy() for variable in every]
+    return [variable.numpy() for variable in model.student.weights]
 
 
 class EachStep(keras.callbacks.Callback):
