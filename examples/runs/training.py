@@ -156,7 +156,8 @@ def _verbosity():
 
 def training_data(data, seen, model):
     """Returns the batches from an epoch on; each of several workers makes its own."""
-    index = "index" in model.method.needs
+    method = getattr(model, "method", None)
+    index = "index" in getattr(method, "needs", ())
     if recipe.STRATEGY.value != "multi_worker":
         return data.train(seen, index=index)
     return model.distribute_strategy.distribute_datasets_from_function(
