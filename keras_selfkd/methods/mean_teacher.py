@@ -113,10 +113,10 @@ class MeanTeacher(Method):
         before, self.begun = self.begun, epoch / epochs >= self.start
         if epoch == 0:  # A new training.
             self.updates.assign(0.0)
-        if self.begun and not float(self.updates):
+        if self.begun and not self.updates.numpy():
             pairs = zip(self.averages, self._averaged(self._tapped.model), strict=True)
             for average, variable in pairs:
-                average.assign(ops.convert_to_tensor(variable))
+                average.assign(variable.numpy())
         return self.begun != before
 
     def prepare(self, batch):
@@ -169,7 +169,7 @@ class MeanTeacher(Method):
         self.updates.assign_add(1.0)
 
     def averaged_weights(self):
-        if not float(self.updates):
+        if not self.updates.numpy():
             return {}
         averaged = self._averaged(self._tapped.model)
         return dict(zip(map(id, averaged), self.averages, strict=True))

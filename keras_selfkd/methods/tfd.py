@@ -9,7 +9,7 @@ from keras_selfkd.losses.features import at_least_float32, masked_mean
 from keras_selfkd.method import Method
 from keras_selfkd.pixels import mask_at, pooled_like, shares_of_pixels
 
-CHANNELS = ("first", "mean")
+MAPPINGS = ("first", "mean")
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
@@ -23,7 +23,7 @@ class TFD(Method):
     the first `warm_up` of the training. No network is added and the step costs no more
     than plain training's.
 
-    With `channels="mean"` the first term is the idea of SFR, in which several deep
+    With `channel_mapping="mean"` the first term is the idea of SFR, in which several deep
     channels are averaged onto one shallow channel.
 
     Args:
@@ -31,7 +31,7 @@ class TFD(Method):
             (alpha). Defaults to 0.005.
         intra_weight: Float, `Ramp` or schedule, weight of the term within a stage
             (beta). Defaults to 0.0004.
-        channels: String, how a deeper map gets a shallower one's channels: `"first"`
+        channel_mapping: String, how a deeper map gets a shallower one's channels: `"first"`
             takes the first of them, `"mean"` means of neighbouring ones. Defaults to
             `"first"`.
         warm_up: Float in [0, 1], share of the training in which `w` rises. Defaults
@@ -62,18 +62,19 @@ class TFD(Method):
         *,
         inter_weight=0.005,
         intra_weight=0.0004,
-        channels="first",
+        channel_mapping="first",
         warm_up=1 / 12,
         **kwargs,
     ):
         super().__init__(**kwargs)
         check_weight(inter_weight=inter_weight, intra_weight=intra_weight)
         check_number(at_least=0, warm_up=warm_up)
-        known = channels in CHANNELS
-        refuse_unless(known, "channels", " or ".join(map(repr, CHANNELS)), channels)
+        known = channel_mapping in MAPPINGS
+        names = " or ".join(map(repr, MAPPINGS))
+        refuse_unless(known, "channel_mapping", names, channel_mapping)
         self.inter_weight = inter_weight
         self.intra_weight = intra_weight
-        self.channels = channels
+        self.channel_mapping = channel_mapping
         self.warm_up = warm_up
 
     def attach(self, student, outputs):
@@ -90,7 +91,7 @@ class TFD(Method):
         rising = warmed_up(batch["progress"], self.warm_up)
         terms = {
             "inter": lambda: between_stages(
-                student.features, self.channels, batch["valid"]
+                student.features, self.channel_mapping, batch["valid"]
             ),
             "intra": lambda: within_stages(student.features, batch["valid"]),
         }
@@ -112,14 +113,14 @@ def risen(values, share):
     return values * ops.cast(share, values.dtype)
 
 
-def between_stages(features, channels, valid=None):
+def between_stages(features, mapping, valid=None):
     """The mean over pairs of how far a finer map is from a coarser one, `(batch,)`."""
     distances = []
     for i, fine in enumerate(features):
         for coarse in features[i + 1 :]:
-            target = ops.stop_gradient(with_channels(coarse, fine.shape[-1], channels))
+            target = ops.stop_gradient(with_channels(coarse, fine.shape[-1], mapping))
             given = pooled_like(fine, coarse)
-            given = with_channels(given, target.shape[-1], channels)
+            given = with_channels(given, target.shape[-1], mapping)
             difference = at_least_float32(given) - at_least_float32(target)
             distance = ops.mean(ops.square(difference), axis=-1)
             distances.append(masked_mean(distance, mask_at(valid, coarse)))

@@ -24,10 +24,10 @@ def run_main(*arguments):
         train_classifier.main(argv)
 
 
-def trial(module, folder):
+def trial(module, folder, *arguments):
     """A trial as a user starts it: its directory and all that it printed."""
     result = subprocess.run(
-        [sys.executable, "-m", module, "--fast", f"--run_dir={folder}"],
+        [sys.executable, "-m", module, "--fast", f"--run_dir={folder}", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

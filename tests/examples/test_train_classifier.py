@@ -190,6 +190,9 @@ def test_documented_commands_parse(command, tmp_path):
 )
 def test_a_trial_runs_with_other_flags(tmp_path, arguments, capsys):
     few = ("--fast", "--verbose=2", "--nobaseline", "--depth=1")
+    if "--strategy=mirrored" in arguments:  # A second one here could collide.
+        trial("examples.train_classifier", tmp_path, *few, *arguments)
+        return
     policy = keras.config.dtype_policy()
     try:
         run_main(*few, f"--run_dir={tmp_path}", *arguments)

@@ -132,7 +132,7 @@ def test_pooled_cells_are_means_over_what_they_cover(size):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"channels": "last"}, "Expected channels to be 'first' or 'mean'"),
+        ({"channel_mapping": "last"}, "Expected channel_mapping to be 'first' or"),
         ({"inter_weight": -1}, "inter_weight"),
         ({"warm_up": -0.1}, "warm_up"),
     ],
