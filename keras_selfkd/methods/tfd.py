@@ -23,17 +23,17 @@ class TFD(Method):
     the first `warm_up` of the training. No network is added and the step costs no more
     than plain training's.
 
-    With `channel_mapping="mean"` the first term is the idea of SFR, in which several deep
-    channels are averaged onto one shallow channel.
+    With `channel_mapping="mean"` the first term is the idea of SFR, in which several
+    deep channels are averaged onto one shallow channel.
 
     Args:
         inter_weight: Float, `Ramp` or schedule, weight of the term between stages
             (alpha). Defaults to 0.005.
         intra_weight: Float, `Ramp` or schedule, weight of the term within a stage
             (beta). Defaults to 0.0004.
-        channel_mapping: String, how a deeper map gets a shallower one's channels: `"first"`
-            takes the first of them, `"mean"` means of neighbouring ones. Defaults to
-            `"first"`.
+        channel_mapping: String, how a deeper map gets a shallower one's channels:
+            `"first"` takes the first of them, `"mean"` means of neighbouring ones.
+            Defaults to `"first"`.
         warm_up: Float in [0, 1], share of the training in which `w` rises. Defaults
             to 1/12, the paper's 20 of 240 epochs.
         mixing: `Mixup` or `CutMix`, or `None`.
