@@ -29,8 +29,8 @@ class Data(NamedTuple):
         train: Function `train(first_epoch=0, context=None, index=False)` that returns
             an endless `tf.data.Dataset` of `(images, labels)`, with `index` of
             `({"image": images, "index": their numbers}, labels)`, from that epoch on:
-            float32
-            `(batch, height, width, channels)`, normalised, and int32 `(batch,)`.
+            float32 `(batch, height, width, channels)`, normalised, and int32
+            `(batch,)`.
             Order and augmentation depend only on seed, epoch and position. With a
             `tf.distribute.InputContext` it yields that worker's part of the batches,
             one replica's at a time.

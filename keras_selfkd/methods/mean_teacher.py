@@ -108,14 +108,17 @@ class MeanTeacher(Method):
         # In an order that does not depend on what is frozen.
         return [one for one in network.variables if "float" in one.dtype]
 
+    def _pairs(self):
+        """Each of the student's variables with its average."""
+        return zip(self._averaged(self._tapped.model), self.averages, strict=True)
+
     def begin_epoch(self, epoch, epochs):
         warn_if_never_begun(self.name, self.start, epoch, epochs)
         before, self.begun = self.begun, epoch / epochs >= self.start
         if epoch == 0:  # A new training.
             self.updates.assign(0.0)
         if self.begun and not self.updates.numpy():
-            pairs = zip(self.averages, self._averaged(self._tapped.model), strict=True)
-            for average, variable in pairs:
+            for variable, average in self._pairs():
                 average.assign(variable.numpy())
         return self.begun != before
 
@@ -124,12 +127,7 @@ class MeanTeacher(Method):
         if not self.begun or "soft_label" not in self.loss_weights:
             return batch
         network = self._tapped.model
-        of = {
-            id(variable): average
-            for variable, average in zip(
-                self._averaged(network), self.averages, strict=True
-            )
-        }
+        of = {id(variable): average for variable, average in self._pairs()}
         values = [
             [ops.convert_to_tensor(of.get(id(v), v)) for v in variables]
             for variables in (
@@ -161,9 +159,7 @@ class MeanTeacher(Method):
         if not self.begun:
             return
         kept = ops.minimum(self.updates / (self.updates + 9.0), self.decay)
-        for variable, average in zip(
-            self._averaged(self._tapped.model), self.averages, strict=True
-        ):
+        for variable, average in self._pairs():
             share = ops.cast(kept, average.dtype)
             average.assign(share * average + (1 - share) * variable)
         self.updates.assign_add(1.0)
@@ -171,5 +167,4 @@ class MeanTeacher(Method):
     def averaged_weights(self):
         if not self.updates.numpy():
             return {}
-        averaged = self._averaged(self._tapped.model)
-        return dict(zip(map(id, averaged), self.averages, strict=True))
+        return {id(variable): average for variable, average in self._pairs()}
