@@ -13,6 +13,12 @@ from keras_selfkd.losses.label_smoothing import SmoothedCrossEntropy
 from keras_selfkd.memory import ExampleMemory
 from keras_selfkd.method import Method, Supervised
 from keras_selfkd.methods import (
+    BAKE,
+    BYOT,
+    CSKD,
+    DDGSD,
+    DKS,
+    DLB,
     FRSKD,
     FRSKD_SLA,
     NFD,
@@ -37,6 +43,12 @@ from keras_selfkd.taps import Outputs
 __version__ = "0.1.0"
 
 __all__ = [
+    "BAKE",
+    "BYOT",
+    "CSKD",
+    "DDGSD",
+    "DKS",
+    "DLB",
     "FRSKD",
     "FRSKD_SLA",
     "NFD",

@@ -38,6 +38,7 @@ def checked_batch(data, logits, supervision):
     check_single(x=x, y=y, sample_weight=sample_weight)
     images, others = images_and_keys(x)
     batch = {"x": images, "y": y, "sample_weight": sample_weight, **others}
+    check_like_images(batch)
     given = {key: value for key, value in batch.items() if value is not None}
     replica = batch_of_replica([*given.values()])
     batch |= zip(given, replica.tensors, strict=True)
@@ -65,6 +66,17 @@ def images_and_keys(x):
             f"dict with keys {sorted(x)}"
         )
     return x["image"], {key: value for key, value in x.items() if key != "image"}
+
+
+def check_like_images(batch):
+    """Refuses partners and views of another size than the images."""
+    for key in ("pair", "view"):
+        if key in batch and batch[key].shape[1:] != batch["x"].shape[1:]:
+            sizes = [tuple(batch[name].shape[1:]) for name in ("x", key)]
+            raise ValueError(
+                f"Expected {key!r} to be images of the size of those beside it, "
+                f"{sizes[0]}. Received: {sizes[1]}"
+            )
 
 
 def check_needs(method, batch):

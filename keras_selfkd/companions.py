@@ -78,7 +78,12 @@ def pairs_by_class(dataset):
         images, others = images_and_keys(x)
         return {"image": images, **others, "pair": images[::-1]}, *rest
 
-    return dataset.group_by_window(lambda x, y, *_: tf.cast(y, tf.int64), both, 2)
+    paired = dataset.group_by_window(lambda x, y, *_: tf.cast(y, tf.int64), both, 2)
+    count = int(dataset.cardinality())
+    if count < 0:  # Endless, or not known.
+        return paired
+    # As Keras warns at the first epoch's end of a count that it has not been told.
+    return paired.apply(tf.data.experimental.assert_cardinality(count))
 
 
 def overlapping(dataset, batch_size):

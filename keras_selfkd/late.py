@@ -83,6 +83,9 @@ class Late(Method):
         changes = self.method.begin_epoch(epoch, epochs)
         return changes or self.begun != before
 
+    def exits(self, outputs):
+        return self.method.exits(outputs)
+
     def averaged_weights(self):
         return self.method.averaged_weights()
 

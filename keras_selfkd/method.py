@@ -141,6 +141,16 @@ class Method(keras.layers.Layer):
     def after_step(self, student, batch):
         """Updates memories and moving averages after the weights have changed."""
 
+    def exits(self, outputs):
+        """Symbolic logits of the student's early exits, the shallowest first.
+
+        Empty where the method trains none.
+
+        Args:
+            outputs: Symbolic `Outputs` of the student.
+        """
+        return []
+
     def averaged_weights(self):
         """`{id(variable): average}` of the student's weights that it keeps averages of.
 

@@ -54,6 +54,30 @@ class StudentModel(SeededModel, ReplicatedModel):
                 layer.finalize_state()
         return copy
 
+    def exits(self):
+        """The student up to each of its early exits, the shallowest first.
+
+        Returns:
+            List of `keras.Model` from images to logits that share the student's
+            weights; the last one is the student. Each is saved, exported and timed
+            like it, and is smaller: `export_student(model.exits()[0], path)`.
+
+        Raises:
+            ValueError: if the method trains none.
+        """
+        logits = self.method.exits(self._tapped.symbolic)
+        if not logits:
+            raise ValueError(
+                f"{self.method.name} trains no early exits: methods with branches on "
+                "the taps do."
+            )
+        (images,), name = self._tapped.model.inputs, self.student.name
+        early = [
+            keras.Model(images, end, name=f"{name}_exit{number}")
+            for number, end in enumerate(logits)
+        ]
+        return [*early, self.student]
+
     def export(self, filepath, *args, **kwargs):
         """Exports the student alone; arguments as in `keras.Model.export`."""
         return self.student.export(filepath, *args, **kwargs)

@@ -39,6 +39,8 @@ def test_pairs_are_of_one_class_and_every_image_comes_once():
 
 def test_pairs_are_new_in_each_pass():
     pairs = pairs_by_class(examples(16).shuffle(16, seed=1))
+    assert int(pairs.cardinality()) == 16
+    assert int(pairs_by_class(examples(16).repeat()).cardinality()) < 0
     one, other = (
         {(x["image"].numpy().tobytes(), x["pair"].numpy().tobytes()) for x, _ in pairs}
         for _ in range(2)

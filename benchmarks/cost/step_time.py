@@ -80,9 +80,21 @@ def batches(name, model=None):
     shape = create(name).output.shape[1:-1]
     images = random.random((count, *size, 3), "float32")
     labels = random.integers(0, classes, (count, *shape), "int32")
-    if "index" in needs_of(model):
-        images = {"image": images, "index": np.arange(count)}
+    found = beside(images)
+    if needs := needs_of(model):
+        images = {"image": images, **{name: found[name] for name in needs}}
     return tf.data.Dataset.from_tensors((images, labels)).repeat().prefetch(1)
+
+
+def beside(images):
+    """All that methods can need beside a batch of images."""
+    half = len(images) // 2
+    return {
+        "index": np.arange(len(images)),
+        "pair": images[::-1],
+        "view": images[:, :, ::-1],
+        "previous": np.append(np.arange(half, len(images)), [-1] * half),
+    }
 
 
 def needs_of(model):
@@ -92,7 +104,8 @@ def needs_of(model):
 def operations(model):
     """Multiply-adds of a step for one image, over 3: one forward and two backward.
 
-    A network that only runs forward counts a third.
+    A network that only runs forward counts a third; another forward pass of the student
+    in `prepare` is not counted.
     """
     if isinstance(model, keras.distillation.Distiller):
         return operations(model.student) + operations(model.teacher) / 3
@@ -102,7 +115,7 @@ def operations(model):
     x = np.zeros((2, *model.student.inputs[0].shape[1:]), "float32")
     y = np.zeros((2, *model.student.output.shape[1:-1]), "int32")
     batch = {"x": x, "y": y, "sample_weight": None, "labelled": None, "valid": None}
-    batch |= {"progress": 0.0, "copies": 1, "index": np.arange(2)}
+    batch |= {"progress": 0.0, "copies": 1, **beside(x)}
     views = len(method.prepare(batch)["x"]) / len(x)
     grown = method._flatten_layers(include_self=False, recursive=False)
     own = sum(multiply_adds(n, shapes_into(n)) for n in grown if has_graph(n))

@@ -48,7 +48,8 @@ def legs_of(name, cheaper=False):
     }
     dense = name == "thin_unet"
     # All that a method does, from the first step on, and a row for each image.
-    always = {"start": 0.0, "examples": STUDENTS[name][1]}
+    batch = STUDENTS[name][1]
+    always = {"start": 0.0, "examples": batch, "batch_size": batch}
     return every | methods_legs(options, always, dense)
 
 

@@ -25,38 +25,58 @@ def training_from_memory(images, labels, *, batch_size, seed, augment=None):
             same. Defaults to `None`.
 
     Returns:
-        Function `train(first_epoch=0, context=None, index=False)` that returns an
-        endless `tf.data.Dataset` of `(images, labels)`, with `index` of `({"image":
-        images, "index": their numbers}, labels)`. With a `tf.distribute.InputContext`
-        it yields one replica's parts of the batches that belong to the context's
-        worker.
+        Function `train(first_epoch=0, context=None, index=False, class_mates=False,
+        draw=0, size=batch_size)` that returns an endless `tf.data.Dataset` of `(images,
+        labels)`, with `index` of `({"image": images, "index": their numbers}, labels)`;
+        with `class_mates` images of a class stand side by side, two by two; `draw`
+        is the number of another augmentation of the same images; `size` is that of a
+        batch. With a `tf.distribute.InputContext` it yields one replica's parts of the
+        batches that belong to the context's worker.
     """
-    steps = len(labels) // batch_size
     images, labels = _on_cpu(images, labels)
 
-    def epoch_rows(epoch):
+    def epoch_rows(epoch, steps, size, class_mates):
         key = tf.stack((tf.constant(seed, tf.int64), epoch))
         order = tf.random.experimental.stateless_shuffle(tf.range(len(labels)), key)
-        rows = tf.reshape(order[: steps * batch_size], (steps, batch_size))
-        return _with_keys(tf.data.Dataset.from_tensor_slices(rows), key)
+        rows = tf.data.Dataset.from_tensor_slices(
+            tf.reshape(order[: steps * size], (steps, size))
+        )
+        if class_mates:
+            one_by_one = rows.unbatch().map(lambda row: (row, tf.gather(labels, row)))
+            rows = _class_mates(one_by_one).map(lambda row, _: row).batch(size, True)
+        return _with_keys(rows, key)
 
     def gather(rows, key):
         batch = tf.gather(images, rows), tf.gather(labels, rows)
         return augment(*batch, key) if augment else batch
 
-    def gather_with_index(rows, key):
-        return _beside(*gather(rows, key), rows)
+    def train(
+        first_epoch=0,
+        context=None,
+        index=False,
+        class_mates=False,
+        draw=0,
+        size=batch_size,
+    ):
+        steps = len(labels) // size
 
-    def train(first_epoch=0, context=None, index=False):
-        batch = gather_with_index if index else gather
-        whole = _parallel(_epochs(first_epoch).flat_map(epoch_rows), batch)
+        def batch(rows, key):
+            images, labels = gather(rows, _drawn(key, draw))
+            return _beside(images, labels, rows) if index else (images, labels)
+
+        rows = _epochs(first_epoch).flat_map(
+            lambda epoch: epoch_rows(epoch, steps, size, class_mates)
+        )
+        whole = _parallel(rows, batch)
         if context is None:
             return whole
-        part = slice(context.input_pipeline_id, None, context.num_input_pipelines)
-        own = whole.map(
+        own = size // context.num_input_pipelines  # Side by side: so stay partners.
+        first = own * context.input_pipeline_id
+        part = slice(first, first + own)
+        shared = whole.map(
             lambda *batch: tf.nest.map_structure(lambda values: values[part], batch)
         )
-        return own.rebatch(context.get_per_replica_batch_size(batch_size))
+        return shared.rebatch(context.get_per_replica_batch_size(size))
 
     return train
 
@@ -74,17 +94,21 @@ def training_streamed(split, image_shape, *, batch_size, seed, augment, mirror):
 
     Returns:
         Function as that of `training_from_memory`. A worker reads all records, and
-        decodes its own.
+        decodes its own; class mates are both of one worker.
     """
-    count = split.count // batch_size * batch_size
     resize = resizer(image_shape)
 
-    def epoch_records(epoch):
+    def epoch_records(epoch, count, context, class_mates):
         key = tf.stack((tf.constant(seed, tf.int64), epoch))
         numbered = split.records.enumerate().batch(split.shuffle_buffer)
         chunks = _with_keys(numbered, key)
         records = chunks.map(_shuffle).prefetch(1).unbatch()
-        return _with_keys(records.take(count), key)
+        keyed = _with_keys(records.take(count), key)
+        own = keyed.shard(context.num_input_pipelines, context.input_pipeline_id)
+        if not class_mates:
+            return own
+        labelled = own.map(lambda element, key: ((element, key), element[1][1]))
+        return _class_mates(labelled).map(lambda keyed, _: keyed)
 
     def prepare(element, key):
         _, (record, label) = element
@@ -93,19 +117,26 @@ def training_streamed(split, image_shape, *, batch_size, seed, augment, mirror):
             return random_resized_crop(image, image_shape, key, mirror), label
         return resize(image), label
 
-    def prepare_with_index(element, key):
-        return _beside(*prepare(element, key), element[0])
-
-    def train(first_epoch=0, context=None, index=False):
+    def train(
+        first_epoch=0,
+        context=None,
+        index=False,
+        class_mates=False,
+        draw=0,
+        size=batch_size,
+    ):
         context = context or tf.distribute.InputContext()
-        own = (
-            _epochs(first_epoch)
-            .flat_map(epoch_records)
-            .shard(context.num_input_pipelines, context.input_pipeline_id)
+        count = split.count // size * size
+
+        def example(element, key):
+            image, label = prepare(element, _drawn(key, draw))
+            return _beside(image, label, element[0]) if index else (image, label)
+
+        own = _epochs(first_epoch).flat_map(
+            lambda epoch: epoch_records(epoch, count, context, class_mates)
         )
-        size = context.get_per_replica_batch_size(batch_size)
-        prepared = _parallel(own, prepare_with_index if index else prepare)
-        return prepared.batch(size, drop_remainder=True)
+        each = context.get_per_replica_batch_size(size)
+        return _parallel(own, example).batch(each, drop_remainder=True)
 
     return train
 
@@ -195,6 +226,21 @@ def _with_keys(dataset, key):
         return element, tf.random.fold_in(key, position)
 
     return dataset.enumerate().map(add_key)
+
+
+def _drawn(key, draw):
+    """The key of another draw of random numbers; that of draw 0 is the key itself."""
+    return tf.random.fold_in(key, draw) if draw else key
+
+
+def _class_mates(examples):
+    """Examples `(..., label)` with those of a class side by side, two by two.
+
+    Of each class one may be left over; they come last.
+    """
+    return examples.group_by_window(
+        lambda *example: tf.cast(example[-1], tf.int64), lambda _, two: two, 2
+    )
 
 
 def _beside(images, labels, index):

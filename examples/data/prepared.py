@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from examples.data import batches
 from examples.data.augmentation import random_crops
+from examples.data.needs import training_with
 from examples.data.sources import open_source
 from examples.data.splits import positions_by_class, read_arrays, select
 
@@ -26,11 +27,10 @@ class Data(NamedTuple):
 
     Attributes:
         name: Name of the data set.
-        train: Function `train(first_epoch=0, context=None, index=False)` that returns
-            an endless `tf.data.Dataset` of `(images, labels)`, with `index` of
-            `({"image": images, "index": their numbers}, labels)`, from that epoch on:
-            float32 `(batch, height, width, channels)`, normalised, and int32
-            `(batch,)`.
+        train: Function `train(first_epoch=0, context=None, needs=())` that returns an
+            endless `tf.data.Dataset` of `(images, labels)`, or as `training_with` says
+            of `({"image": images, ...}, labels)`, from that epoch on: float32 `(batch,
+            height, width, channels)`, normalised, and int32 `(batch,)`.
             Order and augmentation depend only on seed, epoch and position. With a
             `tf.distribute.InputContext` it yields that worker's part of the batches,
             one replica's at a time.
@@ -156,7 +156,9 @@ def load_data(
 
     return Data(
         name=source.name,
-        train=normalised_training,
+        train=training_with(
+            normalised_training, splits["train"].count, batch_size, augment
+        ),
         steps_per_epoch=splits["train"].count // batch_size,
         validation=evaluation.get("validation"),
         test=evaluation["test"],

@@ -7,6 +7,7 @@ import tensorflow as tf
 from examples.data import batches
 from examples.data.augmentation import apply_windows, draw_windows
 from examples.data.mask_labels import number_classes
+from examples.data.needs import training_with
 from examples.data.prepared import Data
 from examples.data.segmentation_sources import open_mask_source, read_masked_images
 
@@ -113,6 +114,10 @@ def load_masked_data(
         seed=seed,
         augment=window if augment else None,
     )
+
+    def normalised_training(*position, **options):
+        return batches.normalised(train(*position, **options), mean, std)
+
     evaluation = {
         split: batches.normalised(
             batches.evaluation_from_memory(*arrays[split], batch_size=batch_size),
@@ -123,9 +128,7 @@ def load_masked_data(
     }
     return Data(
         name=source.name,
-        train=lambda *position, **options: batches.normalised(
-            train(*position, **options), mean, std
-        ),
+        train=training_with(normalised_training, len(images), batch_size, augment),
         steps_per_epoch=len(images) // batch_size,
         validation=evaluation.get("validation"),
         test=evaluation["test"],

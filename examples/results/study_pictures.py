@@ -1,5 +1,6 @@
 """The pictures of a study: score against time, reliability, confusions."""
 
+import math
 import statistics
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from examples.results.study_table import groups
 from keras_selfkd.plots import COLORS, new_figure, save
 
+_COLUMNS = 4
 _NAMED = 20  # Classes of a matrix whose names can be read.
 
 
@@ -26,7 +28,6 @@ def draw_score_by_time(rows, metric, path, title):
     first = min(row["budget"] for row in rows)
     legs = dict.fromkeys(row["leg"] for row in rows)
     for number, leg in enumerate(legs):
-        style = {"color": COLORS[number % len(COLORS)]}
         own = [row for row in rows if row["leg"] == leg and row[metric] is not None]
         if not own:
             continue  # All of them diverged.
@@ -38,9 +39,10 @@ def draw_score_by_time(rows, metric, path, title):
             for some in groups(own).values()
         ]
         each = [(_time(row, first), 100 * row[metric]) for row in own]
-        marker = "os^Dv"[number // len(COLORS) % 5]
-        axes.plot(*zip(*means, strict=True), f"{marker}-", label=_plain(leg), **style)
-        axes.plot(*zip(*each, strict=True), marker, ms=3, alpha=0.5, **style)
+        style = _style(number)
+        axes.plot(*zip(*means, strict=True), label=_plain(leg), **style)
+        style |= {"linestyle": "none", "ms": 3, "alpha": 0.5}
+        axes.plot(*zip(*each, strict=True), **style)
     axes.set(
         title=title,
         xlabel=f"time of the training, {first} epochs of the baseline = 1",
@@ -49,6 +51,13 @@ def draw_score_by_time(rows, metric, path, title):
     axes.grid(alpha=0.3)
     figure.legend(frameon=False, loc="outside right center")
     save(figure, path)
+
+
+def _style(number):
+    """What tells the lines of many legs apart: each colour comes again, otherwise."""
+    again, color = divmod(number, len(COLORS))
+    kinds = {"marker": "os^Dv"[again % 5], "linestyle": ("-", "--", ":")[again % 3]}
+    return {"color": COLORS[color], **kinds}
 
 
 def _plain(name):
@@ -81,10 +90,9 @@ def draw_reliability(bins, path, title):
         axes.plot(
             sums["confidence"][filled] / weight,
             sums["correct"][filled] / weight,
-            "o-",
             ms=4,
-            color=COLORS[number % len(COLORS)],
             label=f"{_plain(leg)}, ECE {error:.1%}",
+            **_style(number),
         )
     axes.set(title=title, xlabel="confidence", ylabel="accuracy")
     axes.set(xlim=(0, 1), ylim=(0, 1))
@@ -94,7 +102,7 @@ def draw_reliability(bins, path, title):
 
 
 def draw_confusions(matrices, names, path):
-    """Draws confusion matrices side by side, in shares of each true class.
+    """Draws confusion matrices, `_COLUMNS` in a row, in shares of each true class.
 
     Args:
         matrices: Dict from leg to an array `(classes, classes)`, a row for each true
@@ -103,8 +111,13 @@ def draw_confusions(matrices, names, path):
         path: Path of the PNG file.
     """
     named = len(names) <= _NAMED
-    figure = new_figure(1.0 + 4.2 * len(matrices), 4.6)
-    panels = figure.subplots(1, len(matrices), squeeze=False)[0]
+    columns = min(len(matrices), _COLUMNS)
+    rows = math.ceil(len(matrices) / columns)
+    figure = new_figure(1.0 + 4.2 * columns, 4.6 * rows)
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for axes in panels[len(matrices) :]:
+        axes.remove()
+    panels = panels[: len(matrices)]
     for axes, (leg, matrix) in zip(panels, matrices.items(), strict=True):
         shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
         image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="equal")

@@ -218,12 +218,15 @@ def _help(name, takers):
     return f"An argument of {takers[0].__name__}."
 
 
+# What no text can say, and what another flag or the data say.
+_NO_FLAG = ("mixing", "method", "preprocess", "augmentation", "batch_size")
+
 _ARGUMENTS = {
     name: _define(name)
     for name in dict.fromkeys(
         n for kind in METHODS.values() for n in arguments_of(kind)
     )
-    if name not in ("mixing", "method", "preprocess")
+    if name not in _NO_FLAG
 }
 
 

@@ -116,7 +116,10 @@ def build(task, method, data, strategy):
         limit_batch_norm_momentum(student, recipe.epochs() * data.steps_per_epoch)
         if tf.distribute.has_strategy() and recipe.SYNCHRONIZE_BATCH_NORM.value:
             synchronize_batch_norm(student)
-        of_data = {"examples": data.examples["train"]}
+        of_data = {
+            "examples": data.examples["train"],
+            "batch_size": recipe.BATCH_SIZE.value,
+        }
         method = methods.build_method(method, task.dense, of_data)
         methods.check_begins(method, recipe.epochs())
         model = SelfDistillationModel(student, method, taps=inputs.TAPS.value)

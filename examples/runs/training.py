@@ -156,10 +156,9 @@ def _verbosity():
 
 def training_data(data, seen, model):
     """Returns the batches from an epoch on; each of several workers makes its own."""
-    method = getattr(model, "method", None)
-    index = "index" in getattr(method, "needs", ())
+    needs = getattr(getattr(model, "method", None), "needs", ())
     if recipe.STRATEGY.value != "multi_worker":
-        return data.train(seen, index=index)
+        return data.train(seen, needs=needs)
     return model.distribute_strategy.distribute_datasets_from_function(
-        lambda context: data.train(seen, context, index=index)
+        lambda context: data.train(seen, context, needs=needs)
     )

@@ -125,6 +125,22 @@ def seeds_of_this_replica(states):
             state.assign(state - tf.cast(shift, state.dtype))
 
 
+def places_in_batch(examples, copies=1):
+    """Where this replica's examples stand in the batch of all: int64 `(examples,)`.
+
+    Args:
+        examples: Scalar, the number of this replica's examples.
+        copies: Number of replicas that compute the same examples.
+    """
+    before = 0
+    if replica_count() > 1:
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        counts = tf.one_hot(replica, replica_count(), dtype=tf.int32) * examples
+        earlier = sum_over_replicas(counts)[:replica]
+        before = tf.where(copies > 1, 0, tf.reduce_sum(earlier))
+    return tf.cast(tf.range(examples) + before, tf.int64)
+
+
 def write_rows(variable, index, rows):
     """Overwrites rows of a variable by those of all replicas, on each of them.
 

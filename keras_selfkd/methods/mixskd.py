@@ -8,13 +8,13 @@ from keras import ops
 from keras_selfkd import networks
 from keras_selfkd.arguments import check_boolean, check_number, check_weight
 from keras_selfkd.losses import features, soft_label
-from keras_selfkd.method import Method
+from keras_selfkd.methods.branched import Branched
 from keras_selfkd.mixing import Mixup
 from keras_selfkd.pixels import as_float, mask_at, resized_like
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
-class MixSKD(Method):
+class MixSKD(Branched):
     """Self-knowledge distillation from Mixup.
 
     Images `x` and mixed images `x~ = mix(x)`, `mix(v) = lam v + (1 - lam) v[pi]`, go
@@ -75,7 +75,6 @@ class MixSKD(Method):
         "soft_label",
         "teacher_soft_label",
     )
-    minimum_taps = 2
     compares_views = True
     warmup_epochs = 5
 
@@ -117,8 +116,7 @@ class MixSKD(Method):
 
     def attach(self, student, outputs):
         super().attach(student, outputs)
-        self._last = networks.last_tap(outputs)
-        self.branches = networks.branches(outputs, self._last)
+        self.grow(outputs, networks.branches)
         maps = [branch.outputs[0] for branch in self.branches]
         maps.append(outputs.features[self._last])
         self.joint_head = networks.joint_head(maps, outputs.logits)
@@ -177,14 +175,8 @@ class MixSKD(Method):
 
     def _branch_views(self, student, mix):
         """Pairs `(mix(F_k(x)), F_k(x~))` and pairs `(z_k(x), z_k(x~))`."""
-        taps = [tap for i, tap in enumerate(student.features) if i != self._last]
-        ends = [
-            branch(tap, training=True)
-            for branch, tap in zip(self.branches, taps, strict=True)
-        ]
-        ends.append((student.features[self._last], student.logits))
-        maps = [ops.split(end, 2) for end, _ in ends]
-        logits = [resized_like(z, student.logits) for _, z in ends]
+        maps, logits = zip(*self.branch_outputs(student), strict=True)
+        maps = [ops.split(one, 2) for one in maps]
         return [(mix(a), b) for a, b in maps], [ops.split(z, 2) for z in logits]
 
     def _joint_views(self, maps, logits):

@@ -1,6 +1,7 @@
 """Auxiliary branches: from each tap a second way to a last map and to logits."""
 
 import contextlib
+import math
 import warnings
 
 import keras
@@ -132,6 +133,51 @@ def chain(tap, last, logits):
     if x.shape[1:3] != last.shape[1:3]:
         x = layers.Resizing(*last.shape[1:3], name="resize")(x)
     return keras.Model(start, [x, prediction_head([x], logits)])
+
+
+def bottleneck_branches(outputs, last):
+    """Builds a branch of bottlenecks on every tap but the last.
+
+    Each bottleneck (1x1, 3x3, 1x1 convolutions, a quarter of the channels inside)
+    halves the map and doubles its channels, until it is of the last tap's size; the
+    last one has the last tap's channels.
+
+    Args:
+        outputs: The student's symbolic `Outputs`.
+        last: Integer, index of the last tap.
+
+    Returns:
+        List of `keras.Model`, as `branches` does.
+    """
+    end = outputs.features[last]
+    built = []
+    for i, tap in enumerate(outputs.features):
+        if i == last:
+            continue
+        x = start = keras.Input(batch_shape=tap.shape, dtype=tap.dtype)
+        ratio = min(tap.shape[axis] / end.shape[axis] for axis in (1, 2))
+        halvings = int(math.log2(max(ratio, 1)))
+        for left in reversed(range(max(halvings, 1))):
+            channels = min(2 * x.shape[-1], end.shape[-1]) if left else end.shape[-1]
+            x = bottleneck(x, channels, 2 if halvings else 1, f"bottleneck{left}")
+        if x.shape[1:3] != end.shape[1:3]:
+            x = layers.Resizing(*end.shape[1:3], name="resize")(x)
+        logits = prediction_head([x], outputs.logits)
+        built.append(keras.Model(start, [x, logits], name=f"branch{i}"))
+    return built
+
+
+def bottleneck(x, channels, strides, name):
+    """Three convolutions with BatchNorm and ReLU, Keras's own: an exit is shipped."""
+    inner = max(channels // 4, 4)
+    shapes = ((inner, 1, 1), (inner, 3, strides), (channels, 1, 1))
+    for number, (filters, size, stride) in enumerate(shapes):
+        part = f"{name}_{number}"
+        options = {"padding": "same", "use_bias": False, "name": part}
+        x = layers.Conv2D(filters, size, stride, **options)(x)
+        x = layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=f"{part}_bn")(x)
+        x = layers.ReLU(name=f"{part}_relu")(x)
+    return x
 
 
 def joint_head(maps, logits):

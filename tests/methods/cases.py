@@ -31,8 +31,8 @@ class Case(NamedTuple):
         teacher: Function from the model to a list of variables.
         variant: Whether it is another row's method with other arguments: it trains
             classes alone.
-        draws: What it draws differs on each replica, so that one device cannot repeat
-            it.
+        per_replica: What it draws or compares differs on each replica, so that one
+            device cannot repeat it.
         fast: Whether its tests run in `make test`.
         begin: Function from the model that brings its method from where all of it
             begins to where every term teaches.
@@ -43,7 +43,7 @@ class Case(NamedTuple):
     stopped_terms: tuple = ()
     teacher: Callable = lambda model: []
     variant: bool = False
-    draws: bool = False
+    per_replica: bool = False
     fast: bool = False
     begin: Callable = lambda model: None
 
@@ -102,7 +102,7 @@ OWN = {
         {},
         ("soft_label", "teacher_soft_label"),
         lambda model: model.method.joint_head.trainable_variables,
-        draws=True,
+        per_replica=True,
     ),
     "nfd": Case(
         methods.NFD,
@@ -116,6 +116,11 @@ OWN = {
         ("feature", "soft_label"),
         lambda model: model.method.teacher.variables,
     ),
+    "byot": Case(
+        methods.BYOT,
+        stopped_terms=("soft_label", "feature"),
+        teacher=lambda model: model.student.layers[-1].trainable_variables,
+    ),
     "meanteacher": Case(
         lambda: methods.MeanTeacher(start=0),
         stopped_terms=("soft_label",),
@@ -128,6 +133,12 @@ OWN = {
     "pskd": Case(
         methods.PSKD,
         {"examples": 24},
+        begin=lambda model: uniform(model.method.memory.rows),
+    ),
+    "bake": Case(methods.BAKE, per_replica=True),
+    "ddgsd": Case(methods.DDGSD, per_replica=True),
+    "dlb": Case(
+        lambda: methods.DLB(24),
         begin=lambda model: uniform(model.method.memory.rows),
     ),
     "sad": Case(methods.SAD, {"start": 0.0}),
@@ -146,10 +157,12 @@ OWN = {
         **frskd(variant=True),
     ),
     "frskd_mixup": Case(
-        lambda: FRSKD(**SMALL, mixing=Mixup()), draws=True, **frskd(variant=True)
+        lambda: FRSKD(**SMALL, mixing=Mixup()), per_replica=True, **frskd(variant=True)
     ),
     "frskd_late": Case(lambda: Late(FRSKD(**SMALL), start=0), **frskd(variant=True)),
-    "plain_cutmix": Case(lambda: Supervised(mixing=CutMix()), variant=True, draws=True),
+    "plain_cutmix": Case(
+        lambda: Supervised(mixing=CutMix()), variant=True, per_replica=True
+    ),
     # What a stranger would write.
     "logits": Case(strangers.Confident, variant=True),
     "taps": Case(strangers.Deeper, variant=True),
@@ -167,7 +180,7 @@ CASES = {
 }
 
 # Methods that one device can repeat exactly, so that it can be compared with several.
-EXACT = [name for name, case in CASES.items() if not case.draws | case.variant]
+EXACT = [name for name, case in CASES.items() if not case.per_replica | case.variant]
 
 
 def inputs_for(method, images):
@@ -176,7 +189,7 @@ def inputs_for(method, images):
         "index": lambda: np.arange(len(images)),
         "pair": lambda: np.roll(images, toys.CLASSES, axis=0),
         "view": lambda: images[:, :, ::-1],
-        "previous": lambda: np.full(len(images), -1),
+        "previous": lambda: np.arange(len(images)) % 4 - 1,
     }
     found = {key: beside[key]() for key in method.needs}
     return {"image": images, **found} if found else images

@@ -62,7 +62,7 @@ def students(*every, also=(), slow=False, again=True):
             marks=slow_if(slow or not case.fast or student in also),
         )
         for name, case in CASES.items()
-        if again or case.draws or not case.variant
+        if again or case.per_replica or not case.variant
         for student in (*every, *also)
         if case.takes(student) and (case.fast or student in every)
     ]

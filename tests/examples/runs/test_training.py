@@ -30,7 +30,7 @@ class Constant:
         self.target = target
         self.began = []
 
-    def train(self, first_epoch, index=False):
+    def train(self, first_epoch, needs=()):
         self.began.append(first_epoch)
         while True:
             yield np.ones((4, 3)), np.full((4, 1), self.target)

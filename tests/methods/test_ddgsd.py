@@ -1,0 +1,103 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_selfkd import DDGSD, Outputs, SelfDistillationModel
+from keras_selfkd.methods import ddgsd
+from tests import toys
+from tests.methods.batches import batch_of, terms_of
+from tests.methods.batches import cross_entropy as supervise
+from tests.methods.distances import cross_entropy, kl
+
+
+def test_the_terms_are_the_formula():
+    model = SelfDistillationModel(toys.classifier(), DDGSD(temperature=2.0))
+    images, labels = toys.class_data(6)
+    view = images[:, :, ::-1] + 0.3
+    student, terms = terms_of(model, {"image": images, "view": view}, labels)
+    u, v = np.split(np.array(student.logits), 2)
+    f, g = np.split(np.array(student.embedding), 2)
+    expected = {
+        "task": (cross_entropy(labels, u) + cross_entropy(labels, v)) / 2,
+        "soft_label": kl(u, v, 2.0) + kl(v, u, 2.0),
+        "feature": ((f.mean(0) - g.mean(0)) ** 2).sum(),
+    }
+    assert terms.keys() == expected.keys()
+    for name, term in terms.items():
+        np.testing.assert_allclose(term, expected[name], 1e-4, 1e-6, err_msg=name)
+
+
+@pytest.mark.usefixtures("double")
+def test_the_gradient_flows_into_the_taught_view_alone():
+    method = DDGSD(feature_weight=0)
+    SelfDistillationModel(toys.classifier(stages=toys.FEW_STAGES), method)
+    logits = np.random.default_rng(0).normal(size=(2, toys.CLASSES))
+    same = np.concatenate([logits, logits])
+    batch = batch_of(np.zeros((4, 1)), np.array([0, 1]))
+    with tf.GradientTape() as tape:
+        z = tf.Variable(same)
+        terms = method.loss_terms(Outputs(z, []), batch, supervise)
+        total = sum(tf.reduce_sum(terms[name]) for name in terms)
+    ours = tape.gradient(total, z)
+    # Views that agree have nothing to teach: half of each label's gradient is left.
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    expected = (p - np.eye(toys.CLASSES)[:2]) / 2
+    np.testing.assert_allclose(ours, np.tile(expected, (2, 1)), 1e-6)
+
+
+def test_a_mean_is_of_the_examples_that_count():
+    one, other = np.random.default_rng(0).normal(size=(2, 5, 3))
+    counts = np.array([True, False, True, True, False])
+    expected = ((one[counts].mean(0) - other[counts].mean(0)) ** 2).sum()
+    found = ddgsd.distance_of_means(tf.constant(one), tf.constant(other), counts)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    nothing = ddgsd.distance_of_means(
+        tf.constant(one), tf.constant(other), np.zeros(5, bool)
+    )
+    assert float(nothing) == 0.0
+
+
+def test_a_layer_makes_both_views():
+    flips = keras.layers.RandomFlip("horizontal", seed=1)
+    model = SelfDistillationModel(toys.classifier(), DDGSD(augmentation=flips))
+    images, labels = toys.class_data(8)
+    views = np.array(model.method.prepare(batch_of(images, labels))["x"])
+    assert views.shape == (16, 16, 16, 3)
+    flipped = [not np.array_equal(v, i) for v, i in zip(views, [*images] * 2)]  # noqa: B905
+    assert 0 < sum(flipped) < 16
+    assert flipped[:8] != flipped[8:]
+
+
+def test_saved_with_its_layer_it_goes_on(tmp_path):
+    flips = keras.layers.RandomFlip("horizontal", seed=1)
+    student = toys.classifier(stages=toys.FEW_STAGES)
+    model = SelfDistillationModel(student, DDGSD(augmentation=flips))
+    model.compile(keras.optimizers.SGD(0.05), toys.cross_entropy())
+    data = toys.class_data(8)
+    model.fit(*data, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.method.needs == ()
+    for one in (model, loaded):
+        one.fit(*data, verbose=0, shuffle=False)
+    for ours, theirs in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_student_without_embedding_has_no_such_term():
+    images = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(toys.CLASSES, 3)(images)
+    student = keras.Model(images, keras.layers.GlobalAveragePooling2D()(x))
+    model = SelfDistillationModel(student, DDGSD())
+    assert model.method.loss_weights.keys() == {"task", "soft_label"}
+
+
+def test_error_augmentation():
+    with pytest.raises(ValueError, match="augmentation to be a Keras layer"):
+        DDGSD(augmentation=lambda images: images)
+
+
+def test_error_pixels():
+    with pytest.raises(ValueError, match="DDGSD is for classifiers"):
+        SelfDistillationModel(toys.segmenter(), DDGSD())
