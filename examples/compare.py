@@ -36,8 +36,10 @@ trained. With --jobs=2 two trainings run at a time, each on its share of the cor
 
 Everything goes to runs/<study>/: results.csv with a line for each training, results.md
 with the table, score_by_time.png, reliability.png, confusion.png, and in runs/ each
-training's history, student and flags. Nothing is chosen on test images: students have
-the weights of the last epoch or, with --best_epoch, of the best on validation images.
+training's history, student and flags; with --robustness also robustness.md and .png, of
+noisy, blurred, shifted, ... test images. Nothing is chosen on test images: students
+have the weights of the last epoch or, with --best_epoch, of the best on validation
+images.
 """
 
 import contextlib
@@ -49,7 +51,7 @@ from absl import flags
 
 from examples import train_classifier, train_segmenter
 from examples.results import study_report
-from examples.runs import recipe, step_costs, study_runs, training
+from examples.runs import recipe, step_costs, study_robustness, study_runs, training
 from examples.runs.methods import METHODS
 from examples.runs.study import Study, flags_set
 from examples.runs.study_file import (
@@ -79,6 +81,12 @@ _JOBS = flags.DEFINE_integer("jobs", 1, "Trainings at a time.", lower_bound=1)
 _TRAIN = flags.DEFINE_bool(
     "train", True, "--notrain writes table and pictures of what is finished."
 )
+_ROBUSTNESS = flags.DEFINE_bool(
+    "robustness",
+    False,
+    "Then rate the largest budget's students on corrupted test images, and after "
+    "temperature scaling.",
+)
 
 
 def open_study(argv):
@@ -100,6 +108,8 @@ def open_study(argv):
             f"Expected task to be one of {', '.join(TASKS)}. Received: {name!r}"
         )
     task = TASKS[name]
+    if _ROBUSTNESS.value and task.dense:
+        raise ValueError("--robustness is of classifiers. Received: --task=segmenter")
     given = given_flags(task, TASKS.values())
     legs = legs_of(task, content.get("legs", {}), content.get("base", {}), given)
     baseline = content.get("baseline", next(iter(legs)))
@@ -157,6 +167,8 @@ def main(argv):
         if _TRAIN.value:
             carry_out(study, trainings, costs)
         print(f"\n{study_report.write(study, trainings, costs)}")
+        if _ROBUSTNESS.value:
+            print(f"\n{study_robustness.write(study, trainings)}")
 
 
 def carry_out(study, trainings, costs):

@@ -39,7 +39,7 @@ def draw_score_by_time(rows, metric, path, title):
             for some in groups(own).values()
         ]
         each = [(_time(row, first), 100 * row[metric]) for row in own]
-        style = _style(number)
+        style = style_of(number)
         axes.plot(*zip(*means, strict=True), label=_plain(leg), **style)
         style |= {"linestyle": "none", "ms": 3, "alpha": 0.5}
         axes.plot(*zip(*each, strict=True), **style)
@@ -53,7 +53,7 @@ def draw_score_by_time(rows, metric, path, title):
     save(figure, path)
 
 
-def _style(number):
+def style_of(number):
     """What tells the lines of many legs apart: each colour comes again, otherwise."""
     again, color = divmod(number, len(COLORS))
     kinds = {"marker": "os^Dv"[again % 5], "linestyle": ("-", "--", ":")[again % 3]}
@@ -92,7 +92,7 @@ def draw_reliability(bins, path, title):
             sums["correct"][filled] / weight,
             ms=4,
             label=f"{_plain(leg)}, ECE {error:.1%}",
-            **_style(number),
+            **style_of(number),
         )
     axes.set(title=title, xlabel="confidence", ylabel="accuracy")
     axes.set(xlim=(0, 1), ylim=(0, 1))

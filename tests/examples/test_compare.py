@@ -122,6 +122,20 @@ def test_a_study_stopped_and_started_again(study, monkeypatch, capsys):
         with pytest.raises(SystemExit, match=message):
             run_compare(file, f"--run_dir={folder}", *mistake)
         assert {path.name for path in folder.iterdir()} == FILES
+    check_robustness(file, folder, capsys)
+
+
+def check_robustness(file, folder, capsys):
+    """Students are rated on corrupted images once, and those that there are."""
+    again = (file, f"--run_dir={folder}", "--notrain", "--robustness")
+    run_compare(*again)
+    first = capsys.readouterr().out
+    assert first.count("Corrupting the test images of") == 4
+    lines = (folder / "robustness.md").read_text().splitlines()
+    legs = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
+    assert legs == ["leg", "---", "plain", "late"]
+    run_compare(*again)
+    assert "Corrupting" not in capsys.readouterr().out
 
 
 def test_equal_time_gives_a_leg_as_many_epochs_as_its_steps_allow(study):

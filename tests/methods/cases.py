@@ -33,6 +33,7 @@ class Case(NamedTuple):
             classes alone.
         per_replica: What it draws or compares differs on each replica, so that one
             device cannot repeat it.
+        passes: Number of the student's forward passes in a step.
         fast: Whether its tests run in `make test`.
         begin: Function from the model that brings its method from where all of it
             begins to where every term teaches.
@@ -44,6 +45,7 @@ class Case(NamedTuple):
     teacher: Callable = lambda model: []
     variant: bool = False
     per_replica: bool = False
+    passes: int = 1
     fast: bool = False
     begin: Callable = lambda model: None
 
@@ -136,6 +138,7 @@ OWN = {
         begin=lambda model: uniform(model.method.memory.rows),
     ),
     "bake": Case(methods.BAKE, per_replica=True),
+    "cskd": Case(methods.CSKD, passes=2),
     "ddgsd": Case(methods.DDGSD, per_replica=True),
     "dlb": Case(
         lambda: methods.DLB(24),
