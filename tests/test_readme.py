@@ -110,6 +110,8 @@ def test_commands_run(command, tmp_path):
         more += ["--image_size=160", *camvid_like(tmp_path / "data")]
     if "--binary" in words:
         more += black_and_white(tmp_path / "data")
+    if "--student=resnet18" in words:
+        more += ["--image_size=16"]
     if "--dataset=imagenet2012" in command:
         more += ["--image_size=32"]
     run_in_this_process(*words[2:], *more)

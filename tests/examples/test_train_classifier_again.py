@@ -65,8 +65,12 @@ def test_a_process_killed_again_and_again_resumes_bit_for_bit(tmp_path):
 
 
 def by_workers(*folders):
-    """Trains as two workers, each with its folder; their processes."""
-    flags = [*TINY, "--nobaseline", "--strategy=multi_worker", "--resume"]
+    """Trains as two workers, each with its folder; their processes.
+
+    By a method that remembers each image, and is soon traced.
+    """
+    few = ("--epochs=4", "--batch_size=50", "--train_per_class=10", "--method=pskd")
+    flags = [*few, "--nobaseline", "--strategy=multi_worker", "--resume"]
     each = [[*flags, f"--run_dir={folder}"] for folder in folders]
     return workers.start("examples.train_classifier", each)
 
@@ -93,9 +97,7 @@ def test_two_workers_train_and_the_chief_writes(workers_run):
 def test_workers_resume_after_one_was_killed(workers_run, tmp_path):
     folder = tmp_path / "run"
     processes = by_workers(folder, folder)
-    workers.wait_until(
-        lambda: list(folder.glob("checkpoints/frskd/epoch-*")), processes
-    )
+    workers.wait_until(lambda: list(folder.glob("checkpoints/pskd/epoch-*")), processes)
     processes[1].kill()
     output, _ = workers.outputs_of(processes)
     assert processes[0].returncode == 1
@@ -109,7 +111,7 @@ def test_workers_resume_after_one_was_killed(workers_run, tmp_path):
     processes = by_workers(folder, folder)
     outputs = workers.outputs_of(processes)
     assert [process.returncode for process in processes] == [0, 0], outputs
-    assert len(Run(folder).rows("frskd")) == 4
+    assert len(Run(folder).rows("pskd")) == 4
     *_, weights = kills.files(folder)
     *_, expected = kills.files(workers_run[0])
     for ours, theirs in zip(weights, expected, strict=True):
