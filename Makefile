@@ -40,10 +40,11 @@ format: $(VENV)/.dev  ## mend what lint can mend by itself
 clean:  ## remove the environment and the caches, never runs/
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
 
-# One stamp for each extra of setup.py, renewed when setup.py changes.
+# One stamp for each extra of setup.py, renewed when setup.py changes. Python compiles
+# what is imported, a small part: half of the time.
 $(VENV)/.%: setup.py | $(BIN)/pip
 	@echo "Installing the packages of [$*] into $(VENV), once (a few minutes) ..."
-	@$(BIN)/python -m pip install --quiet --editable ".[$*]"
+	@$(BIN)/python -m pip install --quiet --no-compile --editable ".[$*]"
 	@touch $@
 
 # pip is the last thing that venv writes, so a broken-off set-up starts again.

@@ -68,6 +68,9 @@ _TRAIN_PER_CLASS = flags.DEFINE_integer(
 _VALIDATION_PER_CLASS = flags.DEFINE_integer(
     "validation_per_class", 0, "Training images of each class to validate on instead."
 )
+_LABEL_KEY = flags.DEFINE_string(
+    "label_key", None, "TFDS feature of the labels; by default label."
+)
 _MIRROR = flags.DEFINE_bool(
     "mirror",
     None,
@@ -98,6 +101,7 @@ def load():
         mirror=_MIRROR.value,
         validation_share=inputs.VALIDATION_SHARE.value,
         test_share=inputs.TEST_SHARE.value,
+        label_key=_LABEL_KEY.value,
     )
 
 
@@ -123,7 +127,7 @@ def at_chance(run, data, scores, labels):
 TASK = Task(
     name="train_classifier",
     own_flag=_TRAIN_PER_CLASS.name,
-    default_student="small_resnet",
+    default_student=lambda: "small_resnet",
     build_student=build_student,
     outputs=lambda data: data.classes,
     dense=False,

@@ -40,10 +40,16 @@ bifpn3_top_down4,bifpn2_out5
       --soft_label_weight=1 --feature_weight=50 --temperature=1 --ramp_start=0.667
       --batch_size=8 --gradient_accumulation_steps=4 --epochs=60 --schedule=step
       --drops=0.667 --learning_rate=0.01 --weight_decay=5e-4 --clipvalue=2
+  a classifier's layers, trained by the other runner on images of as many channels:
+    python -m examples.train_segmenter --backbone=runs/cifar100-thin_resnet18-frskd-0
+      --dataset=folder --data_dir=CamVid --void=11 --image_size=90,120
   the maps of a trained network for the same images as targets, as in NFD's paper:
     python -m examples.train_segmenter --method=taught --teacher=runs/x/baseline.keras
       --taps=up1_2_out --teacher_taps=up1_2_out --soft_label_weight=0
 """
+
+import functools
+import pathlib
 
 import numpy as np
 from absl import flags
@@ -57,6 +63,8 @@ from examples.runs.mask_objective import objective
 from examples.runs.task import Task, carry_out
 from examples.runs.unused_flags import used_only
 from examples.students.by_name import build_segmenter
+from examples.students.segmenters import fpn_on
+from keras_selfkd.export.deployment import load_file
 from keras_selfkd.export.litert import predict_tflite
 
 flags.adopt_module_key_flags(inputs)
@@ -90,10 +98,17 @@ _BINARY = flags.DEFINE_bool(
     False,
     "Two classes as one logit, that of the second, with binary cross-entropy.",
 )
+_BACKBONE = flags.DEFINE_string(
+    "backbone",
+    None,
+    "A trained classifier, the folder of its run or its .keras file: the student is a "
+    "feature pyramid on its layers, and starts from their weights.",
+)
 _TRAIN_IMAGES = flags.DEFINE_integer(
     "train_images", None, "Train on the first images only.", lower_bound=1
 )
 
+used_only(_BACKBONE, lambda: inputs.STUDENT.value is None, "without --student")
 for _flag in (_IMAGE_KEY, _MASK_KEY):
     used_only(_flag, inputs.of_tfds, "with the name of a TFDS data set as --dataset")
 
@@ -153,11 +168,27 @@ def rate_litert(path, data, masks, predicted):
     return {"mean_iou": score["mean_iou"], "agreeing": agreeing, "images": len(masks)}
 
 
+def build(name, image_shape, outputs):
+    """Builds a segmenter by name, or on the backbone that the flags name."""
+    if _BACKBONE.value is None:
+        return build_segmenter(name, image_shape, outputs)
+    return fpn_on(_backbone(_BACKBONE.value), image_shape, outputs)
+
+
+@functools.cache
+def _backbone(path):
+    path = pathlib.Path(path)
+    path = path / "student.keras" if path.is_dir() else path
+    backbone = load_file(path, "--backbone")
+    print(f"Backbone: {backbone.name} of {path}, without its head")
+    return backbone
+
+
 TASK = Task(
     name="train_segmenter",
     own_flag=_MASK_KEY.name,
-    default_student="thin_unet",
-    build_student=build_segmenter,
+    default_student=lambda: "thin_unet" if _BACKBONE.value is None else "backbone_fpn",
+    build_student=build,
     outputs=lambda data: 1 if _BINARY.value else data.classes,
     dense=True,
     defaults={"epochs": 200, "batch_size": 8, "learning_rate": 0.05, "channels": "32"},

@@ -79,6 +79,7 @@ def load_data(
     bad_images="refuse",
     validation_share=None,
     test_share=None,
+    label_key=None,
 ):
     """Loads a data set of labelled images.
 
@@ -110,6 +111,7 @@ def load_data(
         bad_images: As in `open_source`. Defaults to `"refuse"`.
         validation_share: As in `open_source`. Defaults to `None`.
         test_share: As in `open_source`. Defaults to `None`.
+        label_key: As in `open_source`. Defaults to `None`.
 
     Returns:
         `Data`.
@@ -126,7 +128,13 @@ def load_data(
     TensorShape([32, 32, 32, 1])
     """
     source = open_source(
-        dataset, data_dir, download, bad_images, validation_share, test_share
+        dataset,
+        data_dir,
+        download,
+        bad_images,
+        validation_share,
+        test_share,
+        label_key,
     )
     splits = _chosen(source, train_per_class, validation_per_class, batch_size, fast)
     if splits["train"].count < batch_size:

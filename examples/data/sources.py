@@ -22,6 +22,7 @@ def open_source(
     bad_images="refuse",
     validation_share=None,
     test_share=None,
+    label_key=None,
 ):
     """Opens a data set by name.
 
@@ -36,6 +37,8 @@ def open_source(
         validation_share: Share of each class to validate on, where there are training
             images only. Defaults to `None`, a tenth.
         test_share: Likewise the share to test on. Defaults to `None`, a tenth.
+        label_key: Feature of a TFDS set that is the label, such as `"coarse_label"`.
+            Defaults to `None`, `"label"`.
 
     Returns:
         A `Source` with a training and a test split. Where a data set has no test
@@ -46,12 +49,17 @@ def open_source(
         ValueError: If the data set is unknown, empty, no image classification set or
             not there, or if shares are given that it has no use for.
     """
+    if label_key and dataset in ("digits", "folder"):
+        raise ValueError(
+            "Expected `label_key` for a TFDS data set. "
+            f"Received: dataset={dataset!r}, label_key={label_key!r}"
+        )
     if dataset == "digits":
         source = _digits()
     elif dataset == "folder":
         source = open_folder(data_dir, bad_images)
     else:
-        source = _tfds(dataset, data_dir, download)
+        source = _tfds(dataset, data_dir, download, label_key or "label")
     given = {"validation_share": validation_share, "test_share": test_share}
     given = {name: share for name, share in given.items() if share is not None}
     if source.splits.keys() == {"train"}:
@@ -98,18 +106,18 @@ def _digits():
     return Source("digits", splits, (32, 32, 1), names, mirror=False)
 
 
-def _tfds(dataset, data_dir, download):
+def _tfds(dataset, data_dir, download, label_key):
     builder = prepared_builder(dataset, data_dir, download)
     features = builder.info.features
-    if not {"image", "label"} <= set(features) or not hasattr(
-        features["label"], "num_classes"
+    if not {"image", label_key} <= set(features) or not hasattr(
+        features[label_key], "num_classes"
     ):
         raise ValueError(
             "Expected an image classification set with the features 'image' and "
-            f"'label'. Received: dataset={dataset!r} with {sorted(features)}"
+            f"{label_key!r}. Received: dataset={dataset!r} with {sorted(features)}"
         )
     splits = {
-        name: _tfds_split(builder, name)
+        name: _tfds_split(builder, name, label_key)
         for name in ("train", "validation", "test")
         if name in builder.info.splits
     }
@@ -120,7 +128,7 @@ def _tfds(dataset, data_dir, download):
         )
     # ImageNet's test split carries the label -1: it has no labels.
     labelled = {k: split for k, split in splits.items() if next(labels_of(split)) >= 0}
-    shape, names = features["image"].shape, features["label"].names
+    shape, names = features["image"].shape, features[label_key].names
     mirror = builder.name not in CHARACTERS
     return Source(builder.name, labelled, shape, names, mirror)
 
@@ -153,7 +161,7 @@ def _tfds_builder(dataset, data_dir):
         ) from error
 
 
-def _tfds_split(builder, name):
+def _tfds_split(builder, name, label_key):
     import tensorflow_datasets as tfds
 
     dataset = builder.as_dataset(
@@ -164,7 +172,7 @@ def _tfds_split(builder, name):
         read_config=tfds.ReadConfig(interleave_cycle_length=1),
     )
     records = dataset.map(
-        lambda example: (example["image"], tf.cast(example["label"], tf.int32))
+        lambda example: (example["image"], tf.cast(example[label_key], tf.int32))
     )
     decode = builder.info.features["image"].decode_example
     return Split(records, decode, builder.info.splits[name].num_examples, 2048)

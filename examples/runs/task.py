@@ -25,7 +25,8 @@ class Task(NamedTuple):
     Attributes:
         name: The runner's, for its messages.
         own_flag: Name of a flag that the runner itself defines.
-        default_student: Name of the student without `--student`.
+        default_student: Function without arguments that returns the name of the student
+            without `--student`.
         build_student: Function `(name, image_shape, outputs)` that returns a network.
         outputs: Function from data to the number of the student's logits.
         dense: Whether it predicts masks.
@@ -46,7 +47,7 @@ class Task(NamedTuple):
 
     name: str
     own_flag: str
-    default_student: str
+    default_student: Callable
     build_student: Callable
     outputs: Callable
     dense: bool
@@ -64,7 +65,7 @@ class Task(NamedTuple):
 
 def student_name(task):
     """Returns the student's name, of `--student` or the default."""
-    return inputs.STUDENT.value or task.default_student
+    return inputs.STUDENT.value or task.default_student()
 
 
 def module_of(task):

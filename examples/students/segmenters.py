@@ -10,6 +10,7 @@ from keras import layers, ops
 
 from examples.students.convnets import conv, norm_relu, without_rescaling
 from keras_selfkd.networks import bifpn
+from keras_selfkd.taps import Tapped
 
 EFFICIENTNET_BIFPN_TAPS = [*(f"bifpn3_top_down{i}" for i in range(5)), "bifpn2_out5"]
 
@@ -87,15 +88,7 @@ def mobilenet_v3_fpn(input_shape, classes, channels=48):
     )
     ends = ("expanded_conv_project_bn", "expanded_conv_2_add", "expanded_conv_7_add")
     maps = [encoder.get_layer(end).output for end in ends] + [encoder.output]
-    finer = None
-    for level in reversed(range(2, 6)):
-        x = conv(maps[level - 2], channels, 1, name=f"lateral{level}_conv")
-        x = norm_relu(x, f"lateral{level}_bn", f"lateral{level}_relu")
-        if finer is not None:
-            resized = ops.image.resize(finer, x.shape[1:3], interpolation="bilinear")
-            x = layers.Add(name=f"pyramid{level}_add")([x, resized])
-        finer = _conv_norm_relu(x, channels, f"pyramid{level}")
-    logits = _logits(finer, classes)
+    logits = _logits(_pyramid(maps, channels, finest=2), classes)
     return keras.Model(encoder.input, logits, name="mobilenet_v3_fpn")
 
 
@@ -134,6 +127,85 @@ def efficientnet_bifpn(input_shape, classes, channels=64):
     x = _conv_norm_relu(pyramid[0], 256, "head")
     logits = layers.Conv2D(classes, 3, padding="same", name="logits")(x)
     return keras.Model(encoder.input, logits, name="efficientnet_bifpn")
+
+
+def fpn_on(backbone, input_shape, classes, channels=48):
+    """Builds a feature pyramid on a trained classifier, whose weights it starts from.
+
+    The pyramid reads the classifier's default taps; what lies behind the last one, its
+    head, is left out.
+
+    Args:
+        backbone: Functional `keras.Model`, a classifier of images of any size.
+        input_shape: `(height, width, channels)` of the images to segment.
+        classes: Number of classes.
+        channels: Channels of each level of the pyramid. Defaults to `48`.
+
+    Returns:
+        A functional `keras.Model` from images to logits, of its finest tap's size,
+        with weights of its own. The layers of the backbone keep their names.
+
+    Raises:
+        ValueError: If the backbone takes images of other channels, can't take images
+            of another size, or has fewer than two resolutions to tap.
+
+    Example:
+    >>> from examples.students.convnets import small_resnet
+    >>> student = fpn_on(small_resnet((32, 32, 3), classes=10), (48, 64, 3), classes=4)
+    >>> tuple(student.output.shape)
+    (None, 48, 64, 4)
+
+    References:
+        Tsung-Yi Lin et al., "Feature Pyramid Networks for Object Detection",
+        https://arxiv.org/abs/1612.03144, 2017.
+    """
+    known = backbone.inputs[0].shape[1:]
+    if known[-1] != input_shape[-1]:
+        raise ValueError(
+            f"Expected a backbone for images of {input_shape[-1]} channels. "
+            f"Received: one for images {tuple(known)}"
+        )
+    size = (None, *input_shape)
+    config = _with_inputs(backbone.get_config(), backbone.inputs[0].shape, size)
+    try:
+        copy = type(backbone).from_config(config)
+        copy.set_weights(backbone.get_weights())
+    except ValueError as error:
+        raise ValueError(
+            "Expected a backbone that takes images of any size, such as one that ends "
+            "in GlobalAveragePooling2D. Received: one for images "
+            f"{tuple(known)}, which cannot take {tuple(input_shape)}: "
+            f"{str(error).strip().splitlines()[0]}"
+        ) from error
+    tapped = Tapped(copy, minimum=2)
+    maps = tapped.symbolic.features
+    logits = _logits(_pyramid(maps, channels, finest=1), classes)
+    return keras.Model(tapped.model.inputs[0], logits, name="backbone_fpn")
+
+
+def _with_inputs(config, known, size):
+    """A model's config, nested ones included, with inputs of another size."""
+    if isinstance(config, dict):
+        shape = config.get("batch_shape")
+        if shape is not None and tuple(shape) == tuple(known):
+            config = {**config, "batch_shape": size}
+        return {key: _with_inputs(part, known, size) for key, part in config.items()}
+    if isinstance(config, list):
+        return [_with_inputs(part, known, size) for part in config]
+    return config
+
+
+def _pyramid(maps, channels, finest):
+    """The finest map of a top-down pyramid on maps, fine to coarse."""
+    finer = None
+    for level in reversed(range(finest, finest + len(maps))):
+        x = conv(maps[level - finest], channels, 1, name=f"lateral{level}_conv")
+        x = norm_relu(x, f"lateral{level}_bn", f"lateral{level}_relu")
+        if finer is not None:
+            resized = ops.image.resize(finer, x.shape[1:3], interpolation="bilinear")
+            x = layers.Add(name=f"pyramid{level}_add")([x, resized])
+        finer = _conv_norm_relu(x, channels, f"pyramid{level}")
+    return finer
 
 
 def _conv_norm_relu(x, channels, name, strides=1):

@@ -32,6 +32,7 @@ def prepared_tfds(tmp_path):
         features = {
             "image": tfds.features.Image(shape=(12, 12, 3)),
             "label": tfds.features.ClassLabel(num_classes=classes),
+            "odd": tfds.features.ClassLabel(names=["no", "yes"]),
         }
         arrays = {
             split: {
@@ -39,6 +40,7 @@ def prepared_tfds(tmp_path):
                 "label": np.full(count, -1)
                 if split in unlabelled
                 else np.arange(count) % classes,
+                "odd": np.arange(count) % 2,
             }
             for split, count in splits.items()
         }

@@ -14,6 +14,7 @@ from examples.data.segmentation_data import load_masked_data
 from examples.runs.task import build, student_name
 from examples.runs.unused_flags import refuse_unused
 from examples.students.by_name import segmenter_builders
+from examples.students.convnets import small_resnet
 from keras_selfkd.distributed.layers import batch_norms
 from keras_selfkd.distributed.strategies import strategy_by_name
 from tests.examples.runner import history, trial
@@ -262,3 +263,34 @@ def test_averages_span_a_tenth_of_the_steps():
         student = build(train_segmenter.TASK, "supervised", data, strategy).student
     momenta = {layer.momentum for layer in batch_norms(student)}
     assert momenta == {1 - 10 / (5 * 8)}
+
+
+def test_a_trained_classifier_is_the_backbone(tmp_path, capsys):
+    classifier = small_resnet((32, 32, 1), classes=10)
+    classifier.save(tmp_path / "student.keras")
+    for path in (tmp_path, tmp_path / "student.keras"):  # A run's folder, or a file.
+        with flagsaver.flagsaver():
+            flags.FLAGS(["train_segmenter", "--fast", f"--backbone={path}"])
+            assert student_name(train_segmenter.TASK) == "backbone_fpn"
+            student = train_segmenter.build("backbone_fpn", (64, 64, 1), 11)
+        assert tuple(student.output.shape) == (None, 64, 64, 11)
+        kernel = classifier.get_layer("stage1_block1_conv1").kernel
+        own = student.get_layer("stage1_block1_conv1").kernel
+        np.testing.assert_array_equal(own, kernel)
+        assert "Backbone: small_resnet of" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--backbone=nowhere"], "Expected --backbone to be a trained model's"),
+        (["--backbone={rgb}"], "Expected a backbone for images of 1 channels"),
+        (["--backbone={rgb}", "--student=unet"], "only without --student"),
+    ],
+)
+def test_a_backbone_that_does_not_fit_ends_in_one_line(arguments, message, tmp_path):
+    small_resnet((32, 32, 3), classes=10).save(tmp_path / "rgb.keras")
+    given = [argument.format(rgb=tmp_path / "rgb.keras") for argument in arguments]
+    with pytest.raises(SystemExit, match=message):
+        run_main("--fast", *given, f"--run_dir={tmp_path / 'run'}")
+    assert not (tmp_path / "run").exists()

@@ -145,6 +145,22 @@ def test_tfds_reads_a_prepared_directory(prepared_tfds):
         np.testing.assert_array_equal(labels, arrays[name]["label"])
 
 
+def test_another_feature_can_be_the_label(prepared_tfds):
+    data_dir, _ = prepared_tfds(train=8, test=6)
+    options = {"data_dir": data_dir, "download": False}
+    source = open_source("shapes", **options, label_key="odd")
+    assert source.label_names == ["no", "yes"]
+    _, labels = read_arrays(source.splits["train"], (12, 12, 3))
+    np.testing.assert_array_equal(labels, np.arange(8) % 2)
+    with pytest.raises(ValueError, match=r"'image' and 'even'.*\['image', 'label'"):
+        open_source("shapes", **options, label_key="even")
+
+
+def test_error_label_key_of_what_has_no_features():
+    with pytest.raises(ValueError, match=r"TFDS data set.*dataset='digits'"):
+        open_source("digits", label_key="odd")
+
+
 def test_tfds_with_only_training_images_is_divided(prepared_tfds):
     data_dir, _ = prepared_tfds(train=60)
     source = open_source("shapes", data_dir, download=False)
