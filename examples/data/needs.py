@@ -34,27 +34,40 @@ def training_with(train, count, batch_size, augmented):
             )
         if "previous" in needs:
             return _overlapping(train, count, batch_size, first_epoch, context)
+        if "pair" in needs:
+            _check_halves(batch_size, context, "pairs")
         options = {"index": "index" in needs, "class_mates": "pair" in needs}
         batches = train(first_epoch, context, **options)
-        if not {"pair", "view"} & {*needs}:
-            return batches
-        others = train(first_epoch, context, draw=1, **options)
-        return tf.data.Dataset.zip(batches, others).map(
-            lambda one, other: _joined(one, other, needs)
-        )
+        if "pair" in needs:
+            batches = batches.map(_with_partners)
+        if "view" in needs:
+            others = train(first_epoch, context, draw=1, **options)
+            batches = tf.data.Dataset.zip(batches, others).map(_with_views)
+        return batches
 
     return training
 
 
-def _joined(one, other, needs):
-    (x, labels), (images, _) = one, other
-    x, beside = images_and_keys(x)
-    images, _ = images_and_keys(images)
-    if "view" in needs:
-        beside["view"] = images
-    if "pair" in needs:
-        beside["pair"] = _of_partners(images, labels)
-    return {"image": x, **beside}, labels
+def _check_halves(batch_size, context, what):
+    replicas = context.num_replicas_in_sync if context else 1
+    if batch_size % (2 * replicas):
+        raise ValueError(
+            f"Every replica's part of a batch holds {what}. Expected a multiple of "
+            f"{2 * replicas}. Received: --batch_size={batch_size}"
+        )
+
+
+def _with_views(batch, other):
+    (x, labels), (views, _) = batch, other
+    images, beside = images_and_keys(x)
+    views, _ = images_and_keys(views)
+    return {"image": images, **beside, "view": views}, labels
+
+
+def _with_partners(x, labels):
+    images, beside = images_and_keys(x)
+    partners = _of_partners(images, labels)
+    return {"image": images, **beside, "pair": partners}, labels
 
 
 def _of_partners(images, labels):
@@ -71,12 +84,8 @@ def _overlapping(train, count, batch_size, first_epoch, context):
 
     An epoch has as many batches as without, and so half as many new images.
     """
+    _check_halves(batch_size, context, "half of the last one")
     replicas = context.num_replicas_in_sync if context else 1
-    if batch_size % (2 * replicas):
-        raise ValueError(
-            "Each batch repeats half of the last one, on every replica. Expected a "
-            f"multiple of {2 * replicas}. Received: --batch_size={batch_size}"
-        )
     half = batch_size // 2
     done = first_epoch * (count // batch_size)  # Batches, and so halves.
     passes, within = divmod(done, count // half)
