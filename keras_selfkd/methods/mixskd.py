@@ -75,6 +75,7 @@ class MixSKD(Branched):
         "soft_label",
         "teacher_soft_label",
     )
+    exit_terms = ("task",)
     compares_views = True
     warmup_epochs = 5
 

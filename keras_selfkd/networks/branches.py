@@ -35,6 +35,11 @@ def last_tap(outputs):
     return min(remaining, key=remaining.get)
 
 
+def depth(tap):
+    """Number of layers that a symbolic map comes out of."""
+    return len(keras.Model(keras.utils.get_source_inputs(tap), tap).operations)
+
+
 def branches(outputs, last):
     """Builds a branch on every tap but the last.
 
@@ -162,9 +167,18 @@ def bottleneck_branches(outputs, last):
             x = bottleneck(x, channels, 2 if halvings else 1, f"bottleneck{left}")
         if x.shape[1:3] != end.shape[1:3]:
             x = layers.Resizing(*end.shape[1:3], name="resize")(x)
-        logits = prediction_head([x], outputs.logits)
+        logits = exit_head(x, outputs.logits)
         built.append(keras.Model(start, [x, logits], name=f"branch{i}"))
     return built
+
+
+def exit_head(x, logits):
+    """Logits of the student's kind: pool and Dense, or a 1x1 convolution."""
+    classes, full = logits.shape[-1], keras.config.floatx()
+    if is_dense(logits):
+        return layers.Conv2D(classes, 1, dtype=full, name="logits")(x)
+    pooled = layers.GlobalAveragePooling2D(name="pool")(x)
+    return layers.Dense(classes, dtype=full, name="logits")(pooled)
 
 
 def bottleneck(x, channels, strides, name):
