@@ -21,10 +21,10 @@ class Branched(Method):
     minimum_taps = 2
     exit_terms = ("branch_task", "soft_label")
 
-    def grow(self, outputs, build):
+    def grow(self, outputs, build, **options):
         """Creates `branches` by a function of `networks`; what no term uses rests."""
         self._last = networks.last_tap(outputs)
-        self.branches = build(outputs, self._last)
+        self.branches = build(outputs, self._last, **options)
         depths = [networks.depth(tap) for tap in self._branched(outputs)]
         self._by_depth = sorted(range(len(depths)), key=depths.__getitem__)
         for branch in self.branches:
