@@ -34,8 +34,8 @@ class MixSKD(Branched):
       z_K(x~))`
 
     It is dear: of a ResNet-18 for 100 classes 42.6 million parameters are trained, not
-    11.2, in 4.5 times the time and twice the memory of plain training. Warm the learning
-    rate up: at 0.1 from the first step on a thin ResNet-18 stayed at chance.
+    11.2, in 4.5 times the time and twice the memory of plain training. Warm the rate
+    up: at 0.1 from the first step on a thin ResNet-18 stayed at chance.
 
     A mixed image counts with the sample weights of both its images, by their shares;
     a pixel where both are valid, in the mean over those valid in the image itself.
