@@ -71,8 +71,10 @@ def images_and_keys(x):
 def check_like_images(batch):
     """Refuses partners and views of another size than the images."""
     for key in ("pair", "view"):
-        if key in batch and batch[key].shape[1:] != batch["x"].shape[1:]:
-            sizes = [tuple(batch[name].shape[1:]) for name in ("x", key)]
+        if key not in batch:
+            continue
+        sizes = [tuple(batch[name].shape[1:]) for name in ("x", key)]
+        if not tf.TensorShape(sizes[0]).is_compatible_with(sizes[1]):
             raise ValueError(
                 f"Expected {key!r} to be images of the size of those beside it, "
                 f"{sizes[0]}. Received: {sizes[1]}"

@@ -5,7 +5,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_selfkd.arguments import check_integer, check_number
-from keras_selfkd.batch import check_counts, check_needs, images_and_keys
+from keras_selfkd.batch import (
+    check_counts,
+    check_like_images,
+    check_needs,
+    images_and_keys,
+)
 from keras_selfkd.pixels import fit_weight
 from keras_selfkd.supervision import Supervision
 
@@ -48,6 +53,7 @@ def check_data(dataset, model):
             images, others = images_and_keys(x)
             check_images(images, model.student.inputs[0].shape)
             check_needs(model.method, others)
+            check_like_images({"x": images, **others})
             supervision.check_labels(labels, model.student.outputs[0])
             check_counts(
                 {"x": images, "y": labels, "sample_weight": sample_weight, **others}

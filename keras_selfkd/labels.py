@@ -1,8 +1,10 @@
 """What labels may be: their shape beside the logits, and their range."""
 
+import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.pixels import fit_weight
 
 
@@ -147,3 +149,10 @@ def counted(batch, rank):
 def labelled_alone(values, labelled):
     """Values `(batch,)` or `(batch, height, width)`, 0 where a label is ignored."""
     return values if labelled is None else ops.where(labelled, values, 0.0)
+
+
+def label_marks(batch):
+    """Labels as rows to remember, `(batch, 1)`: class + 1, 0 if it does not count."""
+    y = batch["y"].own if isinstance(batch["y"], MixedLabels) else batch["y"]
+    classes = ops.cast(class_numbers(y, ops.ones((1, 2))), keras.config.floatx())
+    return labelled_alone(classes + 1, counted(batch, 1))[:, None]

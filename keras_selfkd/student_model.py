@@ -59,8 +59,9 @@ class StudentModel(SeededModel, ReplicatedModel):
 
         Returns:
             List of `keras.Model` from images to logits that share the student's
-            weights; the last one is the student. Each is saved, exported and timed
-            like it, and is smaller: `export_student(model.exits()[0], path)`.
+            weights; the last one is the student. Each is exported and timed like it:
+            `export_student(model.exits()[0], path)`. What it costs is the layers up to
+            its tap and a branch.
 
         Raises:
             ValueError: if the method trains none.

@@ -138,7 +138,7 @@ def outcome(case, eager=True):
 
 
 def tried(case, batch, eager):
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(case.seed)
     looked = student = student_of(case)
     before = values(student)

@@ -19,7 +19,7 @@ X, Y = np.ones((4, 3)), np.ones((4, 2))
 
 
 def small_model():
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
@@ -28,7 +28,7 @@ def small_model():
 
 def dropping_model():
     """A student with Dropout and BatchNorm, so that seeds and statistics count."""
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)
     images = keras.Input((8, 8, 1))
     x = keras.layers.Conv2D(4, 3, 2, "same", activation="relu")(images)

@@ -25,6 +25,7 @@ def names_of_a_reader():
         "loss": loss,
         "examples": examples,
         "train": examples.batch(8),
+        "validation": examples.batch(8),
     }
 
 

@@ -225,7 +225,7 @@ class Remembering(Mixup):
 
 def test_replicas_draw_differently_and_the_same_in_each_run(two_replicas):
     def shares_of_a_training():
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(3)
         with two_replicas.scope():
             mixing = Remembering()
@@ -300,7 +300,7 @@ def test_two_replicas_with_equal_halves_train_as_one_on_that_half(
     weight = np.array([0.5, 1.0, 2.0, 0.0], "float32")
     weights = []
     for strategy, repeats in ((tf.distribute.get_strategy(), 1), (two_replicas, 2)):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(0)
         with strategy.scope():
             create_student = toys.segmenter if pixels else toys.classifier
@@ -339,7 +339,7 @@ def test_images_of_a_size_that_only_the_step_knows(mixing, masks):
     images, labels = (toys.pixel_data if masks else toys.class_data)(4)
     trained = []
     for shape in (images.shape, (None, None, None, 3)):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(0)
         student = (toys.segmenter if masks else toys.classifier)()
         model = SelfDistillationModel(student, Supervised(mixing=mixing(seed=1)))

@@ -46,7 +46,7 @@ def test_supervised_is_plain_fit_bit_for_bit(options, weighted):
     weight = np.random.default_rng(0).random(22) if weighted else None
     trained = []
     for wrap in (lambda s: s, lambda s: SelfDistillationModel(s, Supervised())):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(3)
         student = toys.classifier(**options)
         model = wrap(student)
@@ -97,7 +97,7 @@ def test_class_weight_is_sample_weight():
         {"class_weight": weights},
         {"sample_weight": np.array([weights[label] for label in labels])},
     ):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(0)
         model = compiled()
         model.fit(images, labels, shuffle=False, verbose=0, **options)
@@ -193,7 +193,7 @@ def test_a_loss_of_one_value_is_weighted_as_by_keras(weight):
     images, labels = toys.class_data(8)
     one_hot, trained = np.eye(toys.CLASSES)[labels], []
     for wrap in (lambda s: s, lambda s: SelfDistillationModel(s, Supervised())):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(0)
         student = toys.classifier(batch_norm=False)
         model = compiled(wrap(student), loss=loss)
@@ -213,7 +213,7 @@ def test_a_loss_of_each_logit_is_averaged_as_by_keras(masks):
     one_hot = np.eye(toys.CLASSES, dtype="float32")[labels]
     trained = []
     for wrap in (lambda s: s, lambda s: SelfDistillationModel(s, Supervised())):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(0)
         student = (toys.segmenter if masks else toys.classifier)(batch_norm=False)
         model = compiled(wrap(student), loss=weighted_binary)
@@ -315,7 +315,7 @@ def test_binary_masks_with_and_without_a_last_axis():
     masks, logs = np.minimum(masks, 1), []
     weight = np.random.default_rng(0).random(masks.shape).astype("float32")
     for labels in (masks, masks[..., None], masks.astype(bool), masks.astype("uint8")):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(0)
         segmenter = toys.segmenter(batch_norm=False)
         head = keras.layers.Conv2D(1, 1)(segmenter.get_layer("decoded2").output)
@@ -393,7 +393,7 @@ def test_activity_regularizers_count_each_replica_once(two_replicas):
     images, labels = toys.class_data(8)
     trained = []
     for strategy in (tf.distribute.get_strategy(), two_replicas):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(1)
         with strategy.scope():
             x = pictures = keras.Input((16, 16, 3))

@@ -132,7 +132,7 @@ def test_smaller_logits_are_trained_as_resized_ones_would_be():
     images, masks = toys.pixel_data(8)
     trained = []
     for resizes in (False, True):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(0)
         student = small_segmenter()
         if resizes:
@@ -156,7 +156,7 @@ def test_a_pixel_of_weight_zero_is_like_void_to_the_supervised_loss(axis):
     void[:, :4] = VOID
     gradients = []
     for labels, sample_weight in ((masks, weight), (void, None)):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(0)
         model = build(Supervised)
         before = [w.numpy() for w in model.trainable_weights]

@@ -48,8 +48,7 @@ def legs_of(name, cheaper=False):
     }
     dense = name == "thin_unet"
     # All that a method does, from the first step on, and a row for each image.
-    batch = STUDENTS[name][1]
-    always = {"start": 0.0, "examples": batch, "batch_size": batch}
+    always = {"start": 0.0, "examples": STUDENTS[name][1]}
     return every | methods_legs(options, always, dense)
 
 

@@ -1,12 +1,12 @@
 """Early exits: accuracy, size and latency of each, from one training.
 
-    python -m benchmarks.edge.exits --data_dir=...
+    python -m benchmarks.edge.exits --method=byot --epochs=20 --data_dir=...
 
-trains a ResNet-18 with `--method`'s branches (default: byot) on CIFAR-100's first 100
-images of each class, exports every exit as a LiteRT file (float32 and int8), rates the
-files on 2,000 test images and times one image, all files in turns. Writes
-benchmarks/edge/exits.md and exits.png. The training's checkpoints and files stay in
---files_dir, so that it goes on where it was; nothing else may run beside the latencies.
+trains a ResNet-18 by a method with branches on CIFAR-100's first 100 images of each
+class, exports every exit as a LiteRT file (float32 and int8), rates the files on 2,000
+test images and times one image, all files in turns. Writes benchmarks/edge/exits.md and
+exits.png. The training's checkpoints stay in --files_dir, so that it goes on where it
+was; nothing else may run beside the latencies.
 """
 
 import pathlib
@@ -19,7 +19,8 @@ from benchmarks import reports
 from examples.data import inputs
 from examples.data.prepared import load_data
 from examples.results import latency
-from examples.runs.methods import METHODS
+from examples.runs import recipe
+from examples.runs.methods import METHOD, build_method
 from examples.runs.optimizers import learning_rate_schedule
 from examples.students import trained
 from examples.students.by_name import build_student
@@ -29,9 +30,7 @@ from keras_selfkd.files import staging
 from keras_selfkd.plots import COLORS, new_figure, save
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("exits_of", "byot", "Method that grows the branches.")
 flags.DEFINE_string("network", "resnet18", "The student.")
-flags.DEFINE_integer("passes", 20, "Passes over the data.", lower_bound=1)
 flags.DEFINE_string("files_dir", "benchmarks/edge/exits_files", "Where files are kept.")
 flags.DEFINE_string("output", "benchmarks/edge/exits", "Table and picture, no suffix.")
 flags.DEFINE_bool("latency", True, "Measure latencies and write the report.")
@@ -44,8 +43,8 @@ def exits(data, folder):
     """The trained exits, the shallowest first; trains what is left to train."""
     keras.utils.set_random_seed(0)
     student = build_student(FLAGS.network, data.image_shape, data.classes)
-    model = SelfDistillationModel(student, METHODS[FLAGS.exits_of]())
-    steps = FLAGS.passes * data.steps_per_epoch
+    model = SelfDistillationModel(student, build_method(METHOD.value))
+    steps = recipe.EPOCHS.value * data.steps_per_epoch
     model.compile(
         SGDWithL2(learning_rate_schedule("cosine", 0.1, steps), momentum=0.9, l2=5e-4),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -57,7 +56,7 @@ def exits(data, folder):
         data.train(seen),
         steps_per_epoch=data.steps_per_epoch,
         initial_epoch=seen,
-        epochs=FLAGS.passes,
+        epochs=recipe.EPOCHS.value,
         shuffle=False,
         callbacks=checkpoints.after([]),
         verbose=2,
@@ -99,7 +98,7 @@ def write(found, parameters, path):
         lines.append(f"| {' | '.join(cells)} |")
     text = (
         f"# Early exits\n\n`{reports.command()}`, {reports.machine()}. "
-        f"{FLAGS.network}, {FLAGS.exits_of}, {FLAGS.passes} epochs of CIFAR-100's "
+        f"{FLAGS.network}, {METHOD.value}, {recipe.EPOCHS.value} epochs of CIFAR-100's "
         f"first 100 images of each class, seed 0; {TEST_IMAGES:,} test images. ms: one "
         "image, 1 thread, median (95th percentile) of 200 calls, all files in turns."
         "\n\n" + "\n".join(lines) + f"\n\n![Accuracy and latency]({path.name}.png)\n"
@@ -124,7 +123,7 @@ def draw(found, path):
             place = {"xytext": (5, -12), "textcoords": "offset points"}
             axes.annotate(name, (time, 100 * score), fontsize="small", **place)
     axes.set(xlabel="milliseconds of one image, 1 thread", ylabel="accuracy, %")
-    axes.set(xlim=(0, None), title=f"{FLAGS.network}, {FLAGS.exits_of}: early exits")
+    axes.set(xlim=(0, None), title=f"{FLAGS.network}, {METHOD.value}: early exits")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="lower right")
     save(figure, path)
@@ -138,7 +137,7 @@ def main(_):
         train_per_class=100,
         batch_size=64,
     )
-    folder = pathlib.Path(FLAGS.files_dir)
+    folder = pathlib.Path(FLAGS.files_dir) / f"{FLAGS.network}-{METHOD.value}"
     networks = exits(data, folder)
     if not FLAGS.latency:
         return

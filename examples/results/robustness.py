@@ -8,7 +8,7 @@ from scipy import optimize
 
 from examples.results.class_results import accuracy, rate
 from examples.results.corruptions import CORRUPTIONS, STRENGTHS, corrupted
-from examples.results.study_pictures import style_of
+from examples.results.study_pictures import plain, style_of
 from examples.results.study_table import mean_std
 from keras_selfkd.files import staging, write_json
 from keras_selfkd.plots import new_figure, save
@@ -51,17 +51,20 @@ def rate_robustness(student, data):
         strengths, in [0, 1]; and with validation images the `temperature` that fits
         them, with `scaled_nll` and `scaled_calibration_error` of the test images.
     """
-    images, labels = (np.concatenate(all) for all in zip(*data.test, strict=True))
-    found = {"images": min(len(labels), IMAGES)}
+    labels = np.concatenate([labels for _, labels in data.test])
+    # Evenly spaced: test images often stand class by class.
+    chosen = np.linspace(0, len(labels) - 1, min(len(labels), IMAGES)).astype(int)
+    images = _images(data.test, chosen)
+    found = {"images": len(chosen)}
     if data.validation is not None:
         pairs = [(student.predict_on_batch(x), y) for x, y in data.validation]
         fitted = temperature(*(np.concatenate(all) for all in zip(*pairs, strict=True)))
-        logits = student.predict(images, verbose=0)
+        logits = student.predict(data.test, verbose=0)
         score = rate(logits / fitted, labels).score
         found["temperature"] = fitted
         found |= {f"scaled_{k}": score[k] for k in ("nll", "calibration_error")}
-    pixels = np.clip(np.round(images[:IMAGES] * data.std + data.mean), 0, 255)
-    pixels, labels = pixels.astype("uint8"), labels[:IMAGES]
+    pixels = np.clip(np.round(images * data.std + data.mean), 0, 255).astype("uint8")
+    labels = labels[chosen]
 
     def accuracy_of(name, strength):
         worse = (corrupted(pixels, name, strength) - data.mean) / data.std
@@ -72,6 +75,16 @@ def rate_robustness(student, data):
         for name in CORRUPTIONS
     }
     return found
+
+
+def _images(batches, rows):
+    """Some images of batches, of which one is in memory at a time."""
+    first, found = 0, []
+    for images, _ in batches:
+        of_batch = rows[(rows >= first) & (rows < first + len(images))] - first
+        found.append(np.asarray(images)[of_batch])
+        first += len(images)
+    return np.concatenate(found)
 
 
 def keep(folder, student, data):
@@ -122,7 +135,9 @@ def draw(found, path, title):
     for axes, name in zip(panels, CORRUPTIONS, strict=True):
         for number, (leg, results) in enumerate(found.items()):
             means = np.mean([one["corrupted"][name] for one in results], axis=0)
-            axes.plot(STRENGTHS, 100 * means, ms=4, label=leg, **style_of(number))
+            axes.plot(
+                STRENGTHS, 100 * means, ms=4, label=plain(leg), **style_of(number)
+            )
         axes.set_title(name, fontsize="medium")
         axes.grid(alpha=0.3)
     figure.supxlabel("strength")

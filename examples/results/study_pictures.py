@@ -40,7 +40,7 @@ def draw_score_by_time(rows, metric, path, title):
         ]
         each = [(_time(row, first), 100 * row[metric]) for row in own]
         style = style_of(number)
-        axes.plot(*zip(*means, strict=True), label=_plain(leg), **style)
+        axes.plot(*zip(*means, strict=True), label=plain(leg), **style)
         style |= {"linestyle": "none", "ms": 3, "alpha": 0.5}
         axes.plot(*zip(*each, strict=True), **style)
     axes.set(
@@ -60,7 +60,7 @@ def style_of(number):
     return {"color": COLORS[color], **kinds}
 
 
-def _plain(name):
+def plain(name):
     """A name without what Matplotlib reads as a formula."""
     return name.replace("$", r"\$")
 
@@ -91,7 +91,7 @@ def draw_reliability(bins, path, title):
             sums["confidence"][filled] / weight,
             sums["correct"][filled] / weight,
             ms=4,
-            label=f"{_plain(leg)}, ECE {error:.1%}",
+            label=f"{plain(leg)}, ECE {error:.1%}",
             **style_of(number),
         )
     axes.set(title=title, xlabel="confidence", ylabel="accuracy")
@@ -121,7 +121,7 @@ def draw_confusions(matrices, names, path):
     for axes, (leg, matrix) in zip(panels, matrices.items(), strict=True):
         shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
         image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="equal")
-        axes.set(title=_plain(leg), xlabel="predicted", ylabel="true")
+        axes.set(title=plain(leg), xlabel="predicted", ylabel="true")
         ticks = range(len(names)) if named else []
         axes.set_xticks(ticks, [names[i] for i in ticks], rotation=90)
         axes.set_yticks(ticks, [names[i] for i in ticks])

@@ -218,8 +218,8 @@ def _help(name, takers):
     return f"An argument of {takers[0].__name__}."
 
 
-# What no text can say, and what another flag or the data say.
-_NO_FLAG = ("mixing", "method", "preprocess", "augmentation", "batch_size")
+# What no text can say, and what another flag says.
+_NO_FLAG = ("mixing", "method", "preprocess", "augmentation")
 
 _ARGUMENTS = {
     name: _define(name)

@@ -117,10 +117,7 @@ def build(task, method, data, strategy):
         limit_batch_norm_momentum(student, recipe.epochs() * data.steps_per_epoch)
         if tf.distribute.has_strategy() and recipe.SYNCHRONIZE_BATCH_NORM.value:
             synchronize_batch_norm(student)
-        of_data = {
-            "examples": data.examples["train"],
-            "batch_size": recipe.BATCH_SIZE.value,
-        }
+        of_data = {"examples": data.examples["train"]}
         method = methods.build_method(method, task.dense, of_data)
         methods.check_begins(method, recipe.epochs())
         model = SelfDistillationModel(student, method, taps=inputs.TAPS.value)
@@ -141,6 +138,7 @@ def prepare(task):
     strategy = workers.open_strategy()
     data = loaded(task)
     model = build(task, methods.METHOD.value, data, strategy)
+    data.train(needs=model.method.needs)  # What cannot be is refused now.
     student = student_name(task).replace(":", "_")
     name = f"{data.name}-{student}-{methods.METHOD.value}-{recipe.SEED.value}"
     is_chief = strategy.extended.should_checkpoint

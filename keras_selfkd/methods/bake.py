@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_selfkd.arguments import check_boolean, check_number, check_weight
+from keras_selfkd.labels import counted
 from keras_selfkd.losses.features import at_least_float32
 from keras_selfkd.losses.logits import log_probabilities
 from keras_selfkd.method import Method
@@ -86,20 +87,26 @@ class BAKE(Method):
         if "soft_label" in self.loss_weights:
             log_p = log_probabilities(student.logits, self.temperature)
             target = ops.stop_gradient(
-                of_neighbours(ops.exp(log_p), student.embedding, self.propagation)
+                of_neighbours(
+                    ops.exp(log_p),
+                    student.embedding,
+                    self.propagation,
+                    counted(batch, 1),
+                )
             )
             divergence = ops.sum(target * (ops.log(target) - log_p), axis=-1)
             terms["soft_label"] = self.temperature**2 * divergence
         return terms
 
 
-def of_neighbours(probabilities, embeddings, propagation):
+def of_neighbours(probabilities, embeddings, propagation, counts=None):
     """What an image and those like it are said to be, `(batch, classes)`.
 
     Args:
         probabilities: `(batch, classes)`.
         embeddings: `(batch, dim)`.
         propagation: Float in [0, 1), share of the neighbours.
+        counts: Mask `(batch,)` of the images that are neighbours, or `None` for all.
 
     Example:
 
@@ -116,6 +123,8 @@ def of_neighbours(probabilities, embeddings, propagation):
     own = ops.eye(ops.shape(unit)[0], dtype=dtype)
     # A softmax without the image itself; an image alone has no neighbours.
     alike = ops.exp(ops.matmul(unit, ops.transpose(unit))) * (1 - own)
+    if counts is not None:
+        alike = alike * ops.cast(counts, dtype)
     affinity = ops.divide_no_nan(alike, ops.sum(alike, axis=-1, keepdims=True))
     spread = ops.solve(own - propagation * affinity, ops.cast(probabilities, dtype))
     spread = ops.maximum(spread, 1e-12)

@@ -24,7 +24,7 @@ class BYOT(Branched):
     to each branch.
 
     The released code differs: its soft labels lack `T^2` (here that is
-    `soft_label_weight=0.3 / 9`), and the last branch has no feature loss
+    `soft_label_weight=0.3 / 9`), and the deepest branch has no feature loss
     (`last_feature=False`). Its numbers use AutoAugment throughout.
 
     Args:
@@ -35,8 +35,8 @@ class BYOT(Branched):
         feature_weight: Float, `Ramp` or schedule, weight of the feature loss (b).
             Defaults to 0.05.
         temperature: Float above 0, of the soft labels (T). Defaults to 3.
-        last_feature: Boolean, whether the last branch has a feature loss, too. Defaults
-            to `True`.
+        last_feature: Boolean, whether the deepest branch has a feature loss, too.
+            Defaults to `True`.
         mixing: `Mixup` or `CutMix`, or `None`.
 
     Raises:
@@ -84,11 +84,19 @@ class BYOT(Branched):
     def attach(self, student, outputs):
         super().attach(student, outputs)
         self.grow(outputs, networks.bottleneck_branches)
+        if not self.last_feature and len(self.branches) == 1:
+            raise ValueError(
+                "Without its last branch's no feature loss is left: pass "
+                "feature_weight=0. Received: last_feature=False and taps for one branch"
+            )
 
     def loss_terms(self, student, batch, supervise):
+        if self.loss_weights.keys() == {"task"}:
+            return {"task": supervise(batch["y"], student.logits)}
         *branches, (last, logits) = self.branch_outputs(student)
         mask = mask_at(batch["valid"], last)
-        taught = branches if self.last_feature else branches[:-1]
+        deepest = None if self.last_feature else self._by_depth[-1]
+        taught = [branch for i, branch in enumerate(branches) if i != deepest]
         terms = {
             "task": lambda: supervise(batch["y"], logits),
             "branch_task": lambda: sum(supervise(batch["y"], z) for _, z in branches),

@@ -3,6 +3,7 @@
 import keras
 
 from keras_selfkd.arguments import check_number, check_weight
+from keras_selfkd.labels import labelled_alone
 from keras_selfkd.losses import soft_label
 from keras_selfkd.method import Method
 from keras_selfkd.taps import Tapped
@@ -67,7 +68,7 @@ class CSKD(Method):
     def loss_terms(self, student, batch, supervise):
         terms = {"task": supervise(batch["y"], student.logits)}
         if "soft_label" in self.loss_weights:
-            terms["soft_label"] = soft_label(
-                batch["pair_logits"], student.logits, self.temperature
-            )
+            loss = soft_label(batch["pair_logits"], student.logits, self.temperature)
+            # Images of a label that is ignored are of no class together.
+            terms["soft_label"] = labelled_alone(loss, batch["labelled"])
         return terms

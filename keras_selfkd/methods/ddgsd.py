@@ -35,7 +35,8 @@ class DDGSD(Method):
         temperature: Float above 0, of the soft labels (T). Defaults to 4.
         augmentation: Keras layer that distorts images at random when called with
             `training=True`, such as a `keras.Sequential` of `RandomFlip` and others, or
-            `None` where the data yield views. Defaults to `None`.
+            `None` where the data yield views. Defaults to `None`. Inside of `Late`
+            images are not distorted before it begins.
 
     Raises:
         ValueError: for an argument of another type or out of range, and for mixing.
@@ -80,11 +81,17 @@ class DDGSD(Method):
         self.augmentation = augmentation
         if augmentation is not None:
             self.needs = ()
+        self._has_embedding = True
 
     def attach(self, student, outputs):
         super().attach(student, outputs)
-        if outputs.embedding is None:
-            self.feature_weight = 0.0
+        self._has_embedding = outputs.embedding is not None
+
+    @property
+    def loss_weights(self):
+        left_out = () if self._has_embedding else ("feature",)
+        weights = super().loss_weights
+        return {name: weights[name] for name in weights if name not in left_out}
 
     def prepare(self, batch):
         if self.augmentation is None:

@@ -5,7 +5,7 @@ import itertools
 import keras
 
 from keras_selfkd import networks
-from keras_selfkd.arguments import check_number, check_weight
+from keras_selfkd.arguments import check_boolean, check_number, check_weight
 from keras_selfkd.losses import soft_label
 from keras_selfkd.methods.branched import Branched
 
@@ -28,6 +28,9 @@ class DKS(Branched):
         soft_label_weight: Float, `Ramp` or schedule, weight of the pairs' divergences.
             Defaults to 1, the paper's.
         temperature: Float above 0, of the soft labels. Defaults to 1, the paper's.
+        copied_branches: Boolean, whether branches start with the weights of the layers
+            that they repeat, for a student that is trained already. Defaults to
+            `False`.
         mixing: `Mixup` or `CutMix`, or `None`.
 
     Raises:
@@ -55,6 +58,7 @@ class DKS(Branched):
         branch_task_weight=1.0,
         soft_label_weight=1.0,
         temperature=1.0,
+        copied_branches=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -62,15 +66,19 @@ class DKS(Branched):
             branch_task_weight=branch_task_weight, soft_label_weight=soft_label_weight
         )
         check_number(above=0, temperature=temperature)
+        check_boolean(copied_branches=copied_branches)
         self.branch_task_weight = branch_task_weight
         self.soft_label_weight = soft_label_weight
         self.temperature = temperature
+        self.copied_branches = copied_branches
 
     def attach(self, student, outputs):
         super().attach(student, outputs)
-        self.grow(outputs, networks.branches)
+        self.grow(outputs, networks.branches, copied=self.copied_branches)
 
     def loss_terms(self, student, batch, supervise):
+        if self.loss_weights.keys() == {"task"}:
+            return {"task": supervise(batch["y"], student.logits)}
         *branches, logits = (z for _, z in self.branch_outputs(student))
         pairs = itertools.permutations([*branches, logits], 2)
         terms = {

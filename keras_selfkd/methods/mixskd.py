@@ -33,22 +33,21 @@ class MixSKD(Branched):
     * `teacher_soft_label`: `KL_T(h(F(x~)) || mix(z_K(x))) + KL_T(h(mix(F)) ||
       z_K(x~))`
 
-    It is dear: ResNet-18 for 100 classes has 11.2 million parameters, but 42.6 million
-    are trained, at 5 times the multiply-adds of plain training (4.5 times the time,
-    twice the memory). Warm the learning rate up, as the paper does: at 0.1 from the
-    first step on a thin ResNet-18 stayed at chance.
+    It is dear: of a ResNet-18 for 100 classes 42.6 million parameters are trained, not
+    11.2, in 4.5 times the time and twice the memory of plain training. Warm the rate
+    up: at 0.1 from the first step on a thin ResNet-18 stayed at chance.
 
     A mixed image counts with the sample weights of both its images, by their shares;
     a pixel where both are valid, in the mean over those valid in the image itself.
 
     Args:
-        mixed_task_weight: Float or `LearningRateSchedule`. Like the four weights below
-            it defaults to 1, the paper's.
-        feature_weight, discrimination_weight, soft_label_weight,
-            teacher_soft_label_weight: Floats or schedules.
+        mixed_task_weight, feature_weight, discrimination_weight, soft_label_weight,
+            teacher_soft_label_weight: Floats or schedules. Default to 1, the paper's.
         temperature: Float above 0, of the soft labels (T). Defaults to 3.
         adversarial: Boolean. `False` is what the paper's released code does: random
             discriminators, never trained, which the branches help. Defaults to `True`.
+        copied_branches: Boolean, whether branches start with the weights of the layers
+            that they repeat: of a trained student. Defaults to `False`.
         mixing: `Mixup`, or `None` for the paper's `Mixup(0.4)`; on ImageNet 0.2.
 
     Raises:
@@ -67,14 +66,9 @@ class MixSKD(Branched):
         Recognition", ECCV 2022, https://arxiv.org/abs/2208.05768
     """
 
-    terms = (
-        "task",
-        "mixed_task",
-        "feature",
-        "discrimination",
-        "soft_label",
-        "teacher_soft_label",
-    )
+    terms = ("task", "mixed_task", "feature", "discrimination")
+    terms += ("soft_label", "teacher_soft_label")
+    exit_terms = ("task",)
     compares_views = True
     warmup_epochs = 5
 
@@ -88,6 +82,7 @@ class MixSKD(Branched):
         teacher_soft_label_weight=1.0,
         temperature=3.0,
         adversarial=True,
+        copied_branches=False,
         mixing=None,
         **kwargs,
     ):
@@ -105,7 +100,7 @@ class MixSKD(Branched):
             teacher_soft_label_weight=teacher_soft_label_weight,
         )
         check_number(above=0, temperature=temperature)
-        check_boolean(adversarial=adversarial)
+        check_boolean(adversarial=adversarial, copied_branches=copied_branches)
         self.mixed_task_weight = mixed_task_weight
         self.feature_weight = feature_weight
         self.discrimination_weight = discrimination_weight
@@ -113,10 +108,11 @@ class MixSKD(Branched):
         self.teacher_soft_label_weight = teacher_soft_label_weight
         self.temperature = temperature
         self.adversarial = adversarial
+        self.copied_branches = copied_branches
 
     def attach(self, student, outputs):
         super().attach(student, outputs)
-        self.grow(outputs, networks.branches)
+        self.grow(outputs, networks.branches, copied=self.copied_branches)
         maps = [branch.outputs[0] for branch in self.branches]
         maps.append(outputs.features[self._last])
         self.joint_head = networks.joint_head(maps, outputs.logits)

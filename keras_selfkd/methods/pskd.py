@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_selfkd.arguments import check_integer, check_number, refuse_unless
-from keras_selfkd.labels import class_numbers, counted, labelled_alone
+from keras_selfkd.labels import label_marks
 from keras_selfkd.losses.logits import log_probabilities
 from keras_selfkd.memory import ExampleMemory
 from keras_selfkd.method import Method
@@ -140,13 +140,6 @@ class PSKD(Method):
             "of `mixing=`. Indices:"
         )
         return tf.debugging.Assert(same, [message, batch["index"]])
-
-
-def label_marks(batch):
-    """Labels as rows to remember, `(batch, 1)`: class + 1, 0 if it does not count."""
-    y = batch["y"].own if isinstance(batch["y"], MixedLabels) else batch["y"]
-    classes = ops.cast(class_numbers(y, ops.ones((1, 2))), keras.config.floatx())
-    return labelled_alone(classes + 1, counted(batch, 1))[:, None]
 
 
 def past_of_both(past, labels, order):

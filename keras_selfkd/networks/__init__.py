@@ -4,6 +4,7 @@ from keras_selfkd.networks.bifpn import FusionShares, bifpn, conv_bn_relu
 from keras_selfkd.networks.branches import (
     bottleneck_branches,
     branches,
+    depth,
     joint_head,
     last_tap,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "bottleneck_branches",
     "branches",
     "conv_bn_relu",
+    "depth",
     "discriminator",
     "joint_head",
     "last_tap",

@@ -35,7 +35,12 @@ def last_tap(outputs):
     return min(remaining, key=remaining.get)
 
 
-def branches(outputs, last):
+def depth(tap):
+    """Number of layers that a symbolic map comes out of."""
+    return len(keras.Model(keras.utils.get_source_inputs(tap), tap).operations)
+
+
+def branches(outputs, last, copied=False):
     """Builds a branch on every tap but the last.
 
     A branch repeats the layers that follow its tap in the student, with weights of
@@ -45,6 +50,8 @@ def branches(outputs, last):
     Args:
         outputs: The student's symbolic `Outputs`.
         last: Integer, index of the last tap.
+        copied: Boolean, whether a branch starts with the weights of the layers that it
+            repeats, as for a student that is trained already. Defaults to `False`.
 
     Returns:
         List of `keras.Model` from a tap to `[map, logits]`, the map of the last tap's
@@ -57,7 +64,7 @@ def branches(outputs, last):
             continue
         with keras.name_scope(f"branch{i}"):
             try:
-                branch = copy_of_part(tap, ends)
+                branch = copy_of_part(tap, ends, copied)
             except (NotImplementedError, TypeError, ValueError) as error:
                 size = "x".join(map(str, tap.shape[1:]))
                 reasons.append(f"{size} ({str(error).strip().splitlines()[0]})")
@@ -73,8 +80,10 @@ def branches(outputs, last):
     return built
 
 
-def copy_of_part(tap, ends):
-    """The part of a student from a tap to `ends`, all of it trained, weights fresh.
+def copy_of_part(tap, ends, copied=False):
+    """The part of a student from a tap to `ends`, all of it trained.
+
+    With weights of its own, fresh ones or those of the student.
 
     Raises:
         ValueError: if the part reads more than the tap.
@@ -86,7 +95,11 @@ def copy_of_part(tap, ends):
             return layer
         return type(layer).from_config(with_new_weights(layer.get_config()))
 
-    return keras.models.clone_model(part_after(tap, ends), clone_function=fresh)
+    part = part_after(tap, ends)
+    copy = keras.models.clone_model(part, clone_function=fresh)
+    if copied:
+        copy.set_weights(part.get_weights())
+    return copy
 
 
 def part_after(tap, ends):
@@ -162,9 +175,18 @@ def bottleneck_branches(outputs, last):
             x = bottleneck(x, channels, 2 if halvings else 1, f"bottleneck{left}")
         if x.shape[1:3] != end.shape[1:3]:
             x = layers.Resizing(*end.shape[1:3], name="resize")(x)
-        logits = prediction_head([x], outputs.logits)
+        logits = exit_head(x, outputs.logits)
         built.append(keras.Model(start, [x, logits], name=f"branch{i}"))
     return built
+
+
+def exit_head(x, logits):
+    """Logits of the student's kind: pool and Dense, or a 1x1 convolution."""
+    classes, full = logits.shape[-1], keras.config.floatx()
+    if is_dense(logits):
+        return layers.Conv2D(classes, 1, dtype=full, name="logits")(x)
+    pooled = layers.GlobalAveragePooling2D(name="pool")(x)
+    return layers.Dense(classes, dtype=full, name="logits")(pooled)
 
 
 def bottleneck(x, channels, strides, name):

@@ -73,7 +73,7 @@ def test_apply_if_on_replicas(two_replicas, condition):
 def test_dropout_is_reproducible_on_replicas(two_replicas):
     weights = []
     for _ in range(2):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(1)
         with two_replicas.scope():
             student = toys.classifier(dropout=0.5, batch_norm=False)
@@ -90,7 +90,7 @@ def test_dropout_is_reproducible_on_replicas(two_replicas):
 def test_synchronised_batch_norm_equals_one_device(two_replicas, synchronised):
     weights = []
     for strategy in (tf.distribute.get_strategy(), two_replicas):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(1)
         with strategy.scope():
             student = toys.nested_classifier()
@@ -244,7 +244,7 @@ def test_losses_of_layers_and_uneven_first_batches_equal_one_device(
     trained = []
     images, labels = toys.class_data(first)
     for strategy in (tf.distribute.get_strategy(), two_replicas):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(1)
         with strategy.scope():
             model = SelfDistillationModel(penalised(), Supervised())

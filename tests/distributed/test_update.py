@@ -50,7 +50,7 @@ def test_a_layer_that_replaces_its_own_weights_trains_as_plainly():
     images, labels = toys.class_data(8, size=8)
     trained = []
     for wrap in (lambda s: s, lambda s: SelfDistillationModel(s, Supervised())):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(0)
         net = student()
         model = wrap(net)

@@ -16,7 +16,7 @@ def logs_of_both(create_method):
         (toys.cross_entropy(), labels),
         (keras.losses.CategoricalCrossentropy(from_logits=True), one_hot),
     ):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(0)
         model = SelfDistillationModel(toys.classifier(), create_method())
         model.compile("sgd", loss)

@@ -73,8 +73,20 @@ def test_an_image_alone_is_its_own_teacher():
 
 def test_an_embedding_of_zeros_stays_finite():
     """As after a ReLU that lets nothing through; its gradient too."""
-    found = bake.of_neighbours(tf.constant([[0.5, 0.5]] * 3), tf.zeros((3, 4)), 0.9)
+    embeddings = tf.Variable(tf.zeros((3, 4)))
+    with tf.GradientTape() as tape:
+        found = bake.of_neighbours(tf.constant([[0.5, 0.5]] * 3), embeddings, 0.9)
     assert np.all(np.isfinite(found))
+    assert np.all(np.isfinite(tape.gradient(found, embeddings)))
+
+
+def test_an_image_of_weight_0_is_nobodys_neighbour():
+    logits, embeddings = outputs()
+    p = softmax(logits, axis=-1)
+    counts = np.array([True] * 5 + [False])
+    found = bake.of_neighbours(tf.constant(p), tf.constant(embeddings), 0.9, counts)
+    alone = bake.of_neighbours(tf.constant(p[:5]), tf.constant(embeddings[:5]), 0.9)
+    np.testing.assert_allclose(found[:5], alone, rtol=1e-6)
 
 
 def test_trains_on_class_mates():

@@ -1,3 +1,5 @@
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -72,11 +74,44 @@ def test_exits_are_the_student_up_to_a_branch(tmp_path):
     np.testing.assert_allclose(loaded(images), early[0](images), 1e-6)
 
 
-def test_exits_of_pixels_are_of_the_masks_size():
-    student = toys.segmenter(stages=toys.FEW_STAGES)
+def test_exits_of_pixels_are_of_the_masks_size_and_come_by_depth():
+    student = toys.segmenter()
     model = SelfDistillationModel(student, BYOT())
-    for one in model.exits():
-        assert one.output.shape == student.output.shape
+    *early, _ = exits = model.exits()
+    assert len(early) > 1
+    assert {one.output.shape for one in exits} == {student.output.shape}
+    counts = [len(one.layers) for one in early]
+    assert counts == sorted(counts)
+
+
+def test_exits_load_without_this_package(tmp_path):
+    student = toys.segmenter(stages=toys.FEW_STAGES)
+    for number, one in enumerate(SelfDistillationModel(student, BYOT()).exits()):
+        one.save(tmp_path / f"{number}.keras")
+        with zipfile.ZipFile(tmp_path / f"{number}.keras") as file:
+            assert b"keras_selfkd" not in file.read("config.json")
+
+
+def test_a_layer_of_the_student_may_be_called_as_a_branch():
+    images = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(4, 3, strides=2, activation="relu", name="branch0")(images)
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="resize")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    student = keras.Model(images, keras.layers.Dense(4)(x))
+    assert len(SelfDistillationModel(student, BYOT()).exits()) == 2
+
+
+def test_without_terms_of_branches_there_are_no_exits():
+    method = BYOT(branch_task_weight=0, soft_label_weight=0)
+    model = SelfDistillationModel(toys.classifier(), method)
+    with pytest.raises(ValueError, match="no early exits"):
+        model.exits()
+
+
+def test_error_no_branch_left_for_the_feature_loss():
+    student = toys.classifier(stages=toys.FEW_STAGES)
+    with pytest.raises(ValueError, match="pass feature_weight=0"):
+        SelfDistillationModel(student, BYOT(last_feature=False))
 
 
 def test_error_exits_of_another_method():

@@ -68,6 +68,16 @@ def test_trains_on_paired_data():
     assert losses[-1] < 0.8 * losses[0]
 
 
+def test_images_of_an_ignored_label_are_of_no_class():
+    model = attached(toys.classifier(stages=toys.FEW_STAGES))
+    images, labels = toys.class_data(2)
+    x = {"image": images, "pair": images[::-1]}
+    labelled = np.array([True, False])
+    _, terms = terms_of(model, x, labels, labelled=labelled)
+    assert terms["soft_label"][0] > 0
+    assert terms["soft_label"][1] == 0
+
+
 def test_error_data_without_partners():
     model = attached(toys.classifier(stages=toys.FEW_STAGES))
     model.compile("sgd", toys.cross_entropy())

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.special import softmax
 
 from keras_selfkd import DDGSD, Outputs, SelfDistillationModel
 from keras_selfkd.methods import ddgsd
@@ -32,18 +33,18 @@ def test_the_terms_are_the_formula():
 def test_the_gradient_flows_into_the_taught_view_alone():
     method = DDGSD(feature_weight=0)
     SelfDistillationModel(toys.classifier(stages=toys.FEW_STAGES), method)
-    logits = np.random.default_rng(0).normal(size=(2, toys.CLASSES))
-    same = np.concatenate([logits, logits])
+    z = np.random.default_rng(0).normal(size=(4, toys.CLASSES))
     batch = batch_of(np.zeros((4, 1)), np.array([0, 1]))
     with tf.GradientTape() as tape:
-        z = tf.Variable(same)
-        terms = method.loss_terms(Outputs(z, []), batch, supervise)
+        logits = tf.Variable(z)
+        terms = method.loss_terms(Outputs(logits, []), batch, supervise)
         total = sum(tf.reduce_sum(terms[name]) for name in terms)
-    ours = tape.gradient(total, z)
-    # Views that agree have nothing to teach: half of each label's gradient is left.
-    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    expected = (p - np.eye(toys.CLASSES)[:2]) / 2
-    np.testing.assert_allclose(ours, np.tile(expected, (2, 1)), 1e-6)
+    ours = tape.gradient(total, logits)
+    # Each view learns half of its label, and the other view, which stands still.
+    soft, others = softmax(z / 4, axis=-1), softmax(z[[2, 3, 0, 1]] / 4, axis=-1)
+    labels = np.tile(np.eye(toys.CLASSES)[:2], (2, 1))
+    expected = (softmax(z, axis=-1) - labels) / 2 + 4 * (soft - others)
+    np.testing.assert_allclose(ours, expected, 1e-6)
 
 
 def test_a_mean_is_of_the_examples_that_count():
@@ -91,6 +92,7 @@ def test_a_student_without_embedding_has_no_such_term():
     student = keras.Model(images, keras.layers.GlobalAveragePooling2D()(x))
     model = SelfDistillationModel(student, DDGSD())
     assert model.method.loss_weights.keys() == {"task", "soft_label"}
+    assert model.method.get_config()["feature_weight"] == 5e-4
 
 
 def test_error_augmentation():

@@ -40,6 +40,17 @@ def test_its_branches_are_exits():
     assert early.output.shape == student.output.shape
 
 
+def test_copied_branches_say_what_the_student_says():
+    student = toys.classifier()
+    model = SelfDistillationModel(student, DKS(copied_branches=True))
+    images, _ = toys.class_data(4)
+    for one in model.exits():
+        np.testing.assert_allclose(one(images), student(images), 1e-5, 1e-6)
+    kernel = model.method.branches[0].get_layer("down2").kernel
+    kernel.assign(kernel + 1.0)  # Weights of its own.
+    assert not np.array_equal(kernel, student.get_layer("down2").kernel)
+
+
 def test_error_temperature():
     with pytest.raises(ValueError, match=r"temperature to be .* above 0"):
         DKS(temperature=-1)

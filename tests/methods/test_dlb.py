@@ -9,9 +9,10 @@ from tests.methods.batches import batch_of, gradients_of, terms_of
 from tests.methods.distances import kl
 
 
-def model_of(batch_size=8, **options):
+def model_of(largest_batch=8, **options):
     student = toys.classifier(stages=toys.FEW_STAGES)
-    model = SelfDistillationModel(student, DLB(batch_size, **options))
+    method = DLB(largest_batch=largest_batch, **options)
+    model = SelfDistillationModel(student, method)
     model.compile(keras.optimizers.SGD(0.05, momentum=0.9), toys.cross_entropy())
     return model
 
@@ -25,8 +26,10 @@ def test_the_term_is_the_formula():
     model = model_of(temperature=3.0)
     before = np.random.default_rng(0).normal(size=(8, toys.CLASSES))
     model.method.memory.rows.assign(before)
+    model.method.labels.rows.assign(np.arange(8.0)[:, None] % 4 + 1)
     images, labels = toys.class_data(4)
-    previous = np.array([6, 2, -1, -1])
+    # The third was another class when last seen, the fourth is new.
+    previous = np.array([4, 1, 3, -1])
     x = {"image": images, "previous": previous}
     student, terms = terms_of(model, x, labels)
     expected = 2 * kl(before[previous], student.logits, 3.0)
@@ -39,7 +42,8 @@ def test_the_gradient_by_finite_differences():
     model = model_of()
     random = np.random.default_rng(0)
     model.method.memory.rows.assign(random.normal(size=(8, toys.CLASSES)))
-    x = {"image": np.zeros((3, 1)), "previous": np.array([1, 5, -1])}
+    model.method.labels.rows.assign(np.arange(8.0)[:, None] % 4 + 1)
+    x = {"image": np.zeros((3, 1)), "previous": np.array([0, 5, -1])}
     batch = model.method.prepare(batch_of(x, np.arange(3)))
     ours, theirs = gradients_of(
         model.method, random.normal(size=(3, toys.CLASSES)), batch
@@ -78,12 +82,21 @@ def test_goes_on_across_a_resume(tmp_path):
         np.testing.assert_array_equal(ours, theirs, err_msg=ours.path)
 
 
+def test_a_new_training_forgets():
+    model = model_of()
+    model.fit(data(), steps_per_epoch=2, shuffle=False, verbose=0)
+    assert np.any(model.method.memory.rows)
+    model.method.begin_epoch(0, 1)
+    assert not np.any(model.method.memory.rows)
+
+
 def test_error_larger_batches():
-    model = model_of(batch_size=6)
-    with pytest.raises(ValueError, match=r"at most batch_size=6.*a batch of 8"):
+    model = model_of(largest_batch=6)
+    error = tf.errors.InvalidArgumentError
+    with pytest.raises(error, match=r"(?s)at most 6 images.*largest_batch"):
         model.fit(data(), steps_per_epoch=1, shuffle=False, verbose=0)
 
 
-def test_error_batch_size():
-    with pytest.raises(ValueError, match="batch_size"):
-        DLB(0)
+def test_error_largest_batch():
+    with pytest.raises(ValueError, match="largest_batch"):
+        DLB(largest_batch=0)

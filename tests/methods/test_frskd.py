@@ -51,7 +51,7 @@ def test_terms_are_the_papers_formula():
 def test_terms_are_logged_times_their_weights_and_add_up():
     logs = []
     for weights in ((1.0, 1.0), (3.0, 7.0)):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(0)
         model = build(soft_label_weight=weights[0], feature_weight=weights[1])
         model.compile("sgd", toys.cross_entropy())

@@ -17,7 +17,7 @@ def test_the_self_taught_form_is_frskd_without_soft_labels():
         NFD(width=1, feature_weight=0.3),
         FRSKD(width=1, feature_weight=0.3, feature_loss=normalized_mse),
     ):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(0)
         model = SelfDistillationModel(toys.classifier(), method)
         terms[type(method)] = terms_of(model, images, labels)[1]

@@ -6,6 +6,7 @@ import pytest
 import keras_selfkd
 from keras_selfkd import SelfDistillationModel, methods
 from tests import toys
+from tests.methods.cases import inputs_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning")
 
@@ -23,9 +24,11 @@ def test_a_weight_of_0_leaves_its_term_out(name):
     taught = "teacher" in inspect.signature(kind).parameters
     teacher = {"teacher": toys.classifier()} if taught else {}
     method = kind(**teacher, **zeros)
+    images, labels = toys.class_data(8)
     model = SelfDistillationModel(toys.classifier(), method)
     model.compile("sgd", toys.cross_entropy())
-    logs = model.train_on_batch(*toys.class_data(8), return_dict=True)
+    data = inputs_for(method, images), labels
+    logs = model.train_on_batch(*data, return_dict=True)
     left_out = {key.removesuffix("_weight") + "_loss" for key in zeros}
     assert not left_out & logs.keys()
     assert "task_loss" in logs

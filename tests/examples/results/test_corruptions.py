@@ -33,6 +33,9 @@ def test_the_seed_decides(name):
     clean = images()
     first = corrupted(clean, name, 3, seed=5)
     np.testing.assert_array_equal(first, corrupted(clean, name, 3, seed=5))
+    others = [corrupted(clean, name, 3, seed=seed) for seed in range(4)]
+    same = all(np.array_equal(first, other) for other in others)
+    assert same == (name not in ("noise", "shift", "rotation"))
 
 
 def test_a_flat_image_shows_noise_alone():

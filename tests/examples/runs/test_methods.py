@@ -45,7 +45,9 @@ def test_every_name_builds_its_method(name, dense, teacher):
 def test_every_argument_of_a_constructor_is_a_flag():
     for kind in methods.METHODS.values():
         # A function of images cannot be written in a flag; a teacher can hold it.
-        assert {*arguments_of(kind)} - {"preprocess"} <= set(flags.FLAGS)
+        assert {*arguments_of(kind)} - {"preprocess", "augmentation"} <= set(
+            flags.FLAGS
+        )
 
 
 def test_the_number_of_images_is_the_datas_unless_told():

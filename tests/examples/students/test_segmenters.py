@@ -40,7 +40,7 @@ def test_a_unet_takes_any_size(size):
 @pytest.mark.filterwarnings("ignore:The self-teacher has:UserWarning")
 @pytest.mark.parametrize("name", TAPS)
 def test_every_segmenter_trains_on_its_default_taps(name):
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     student = build_segmenter(name, (192, 256, 3), classes=5)
     model = SelfDistillationModel(student, FRSKD(channels=8, depth=1))
     assert model.taps == TAPS[name]
