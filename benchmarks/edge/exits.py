@@ -123,7 +123,9 @@ def draw(found, path):
             place = {"xytext": (5, -12), "textcoords": "offset points"}
             axes.annotate(name, (time, 100 * score), fontsize="small", **place)
     axes.set(xlabel="milliseconds of one image, 1 thread", ylabel="accuracy, %")
-    axes.set(xlim=(0, None), title=f"{FLAGS.network}, {METHOD.value}: early exits")
+    axes.margins(x=0.12)  # For the names.
+    axes.set_xlim(left=0)
+    axes.set(title=f"{FLAGS.network}, {METHOD.value}: early exits")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="lower right")
     save(figure, path)
