@@ -221,7 +221,7 @@ def test_documented_commands_are_accepted():
     commands = [
         line for line in text.splitlines() if "examples.train_segmenter" in line
     ]
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command in commands:
         with flagsaver.flagsaver():
             rest = flags.FLAGS(shlex.split(command)[2:])
