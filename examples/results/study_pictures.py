@@ -1,6 +1,5 @@
 """The pictures of a study: score against time, reliability, confusions."""
 
-import math
 import statistics
 
 import numpy as np
@@ -8,7 +7,6 @@ import numpy as np
 from examples.results.study_table import groups
 from keras_selfkd.plots import COLORS, new_figure, save
 
-_COLUMNS = 4
 _NAMED = 20  # Classes of a matrix whose names can be read.
 
 
@@ -102,7 +100,7 @@ def draw_reliability(bins, path, title):
 
 
 def draw_confusions(matrices, names, path):
-    """Draws confusion matrices, `_COLUMNS` in a row, in shares of each true class.
+    """Draws confusion matrices side by side, in shares of each true class.
 
     Args:
         matrices: Dict from leg to an array `(classes, classes)`, a row for each true
@@ -111,13 +109,8 @@ def draw_confusions(matrices, names, path):
         path: Path of the PNG file.
     """
     named = len(names) <= _NAMED
-    columns = min(len(matrices), _COLUMNS)
-    rows = math.ceil(len(matrices) / columns)
-    figure = new_figure(1.0 + 4.2 * columns, 4.6 * rows)
-    panels = figure.subplots(rows, columns, squeeze=False).flat
-    for axes in panels[len(matrices) :]:
-        axes.remove()
-    panels = panels[: len(matrices)]
+    figure = new_figure(1.0 + 4.2 * len(matrices), 4.6)
+    panels = figure.subplots(1, len(matrices), squeeze=False)[0]
     for axes, (leg, matrix) in zip(panels, matrices.items(), strict=True):
         shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
         image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="equal")

@@ -84,7 +84,8 @@ class BYOT(Branched):
     def attach(self, student, outputs):
         super().attach(student, outputs)
         self.grow(outputs, networks.bottleneck_branches)
-        if not self.last_feature and len(self.branches) == 1:
+        taught = len(self.branches) - (not self.last_feature)
+        if "feature" in self.loss_weights and not taught:
             raise ValueError(
                 "Without its last branch's no feature loss is left: pass "
                 "feature_weight=0. Received: last_feature=False and taps for one branch"

@@ -112,6 +112,8 @@ def test_error_no_branch_left_for_the_feature_loss():
     student = toys.classifier(stages=toys.FEW_STAGES)
     with pytest.raises(ValueError, match="pass feature_weight=0"):
         SelfDistillationModel(student, BYOT(last_feature=False))
+    method = BYOT(last_feature=False, feature_weight=0)
+    assert "feature" not in SelfDistillationModel(student, method).method.loss_weights
 
 
 def test_error_exits_of_another_method():

@@ -65,7 +65,8 @@ def test_a_layer_makes_both_views():
     images, labels = toys.class_data(8)
     views = np.array(model.method.prepare(batch_of(images, labels))["x"])
     assert views.shape == (16, 16, 16, 3)
-    flipped = [not np.array_equal(v, i) for v, i in zip(views, [*images] * 2)]  # noqa: B905
+    twice = [*images, *images]
+    flipped = [not np.array_equal(v, i) for v, i in zip(views, twice, strict=True)]
     assert 0 < sum(flipped) < 16
     assert flipped[:8] != flipped[8:]
 
