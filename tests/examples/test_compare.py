@@ -81,6 +81,7 @@ def check_rows(folder):
         assert "--learning_rate" not in row["flags"]
 
 
+@pytest.mark.slow
 def test_a_study_stopped_and_started_again(study, monkeypatch, capsys):
     file, folder = study
     once = (file, "--seeds=1", f"--run_dir={folder}")

@@ -127,6 +127,7 @@ def test_files_and_their_precision_are_chosen(tmp_path):
     assert (about["output"], about["labels"]) == ("argmax", NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["none", "argmax"])
 def test_a_segmenters_files_are_rated_by_their_masks(tmp_path, capsys, head):
     run, student = finished_mask_run(tmp_path / "run")
@@ -278,6 +279,7 @@ def test_flags_out_of_range_are_refused_by_name(flag):
         flags.FLAGS(["export_student", flag])
 
 
+@pytest.mark.slow
 def test_a_runner_starts_by_its_path_from_anywhere(tmp_path):
     # The folder `examples` that tf2onnx installs is not taken for this one.
     runner = ROOT / "examples" / "export_student.py"

@@ -21,6 +21,7 @@ def tiny_run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_flagfile_repeats_a_run_exactly_even_interrupted(
     tiny_run, tmp_path, monkeypatch
 ):
@@ -44,6 +45,7 @@ def test_flagfile_repeats_a_run_exactly_even_interrupted(
     assert not (folder / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_only_prints_its_table(tiny_run, capsys):
     before = {file: file.stat().st_mtime_ns for file in tiny_run.rglob("*")}
     run_main(*TINY, "--noexport", f"--run_dir={tiny_run}", "--resume")

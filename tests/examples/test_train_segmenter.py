@@ -33,6 +33,7 @@ def fast_run(tmp_path_factory):
     return trial("examples.train_segmenter", folder)
 
 
+@pytest.mark.slow
 def test_a_trial_writes_every_file_and_nothing_else(fast_run):
     folder, _ = fast_run
     assert sorted(entry.name for entry in folder.iterdir()) == [
@@ -51,6 +52,7 @@ def test_a_trial_writes_every_file_and_nothing_else(fast_run):
     ]
 
 
+@pytest.mark.slow
 def test_a_trial_prints_progress_and_the_tables(fast_run):
     _, output = fast_run
     assert "2 epochs of 2 steps, sgd, learning rate 0.05" in output
@@ -66,6 +68,7 @@ def test_a_trial_prints_progress_and_the_tables(fast_run):
     assert "\nFAST: this shows that it runs" in output
 
 
+@pytest.mark.slow
 def test_a_trial_without_a_terminal_prints_a_line_an_epoch_and_no_noise(fast_run):
     _, output = fast_run
     assert set("\x1b\b\r").isdisjoint(output)
@@ -75,18 +78,21 @@ def test_a_trial_without_a_terminal_prints_a_line_an_epoch_and_no_noise(fast_run
         assert note not in output
 
 
+@pytest.mark.slow
 def test_the_flags_of_a_trial_are_no_foreign_flags(fast_run, tmp_path):
     with flagsaver.flagsaver():
         flags.FLAGS(["train_segmenter", f"--flagfile={fast_run[0]}/flags.cfg"])
         refuse_unused()
 
 
+@pytest.mark.slow
 def test_history_has_the_metrics_of_masks(fast_run):
     for row in history(fast_run[0]):
         assert {"mean_iou", "val_mean_iou", "pixel_accuracy"} <= row.keys()
         assert 0.0 <= float(row["val_mean_iou"]) <= 1.0
 
 
+@pytest.mark.slow
 def test_the_result_is_that_of_the_saved_student(fast_run):
     folder, _ = fast_run
     result = json.loads((folder / "result.json").read_text())
@@ -102,6 +108,7 @@ def test_the_result_is_that_of_the_saved_student(fast_run):
     assert len(score["iou"]) == len(result["labels"]) == 11
 
 
+@pytest.mark.slow
 def test_learns_from_an_earlier_runs_student(fast_run, tmp_path):
     run_main(
         "--fast",
@@ -171,6 +178,7 @@ def cells(tmp_path):
     return ["--dataset=folder", f"--data_dir={tmp_path}", f"--run_dir={tmp_path}/run"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [["--binary"], ["--noexport"]])
 def test_masks_of_black_and_white_from_images_to_pictures(cells, tmp_path, how):
     run_main(

@@ -133,6 +133,7 @@ def test_error_flag_file(tmp_path, content, message, capsys):
     assert message in f"{shown.out}{shown.err}{ended.value.code}"
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_says_how_to_go_on(tmp_path):
     command = [*COMMAND, "--epochs=999", f"--run_dir={tmp_path}/run", "--nobaseline"]
     command += ["--train_per_class=4", "--method=supervised"]
