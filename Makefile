@@ -6,13 +6,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# Not about our pages: the theme tells of its successor.
+export NO_MKDOCS_2_WARNING := 1
 
 # Each process gets tests that stand together, so that it makes their fixtures once, and
 # takes over some of the other's when it has done its own.
 IN_PARALLEL := -n 2 --dist worksteal
 
+# What the site is built from, in the repository's own layout.
+PAGES := build/site_src
+DOCUMENTED := README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs benchmarks examples
+READ := -not -name '*.py[co]' -not -name '*.json' -not -name '*.npz'
+
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-segmentation test test-slow lint format clean
+.PHONY: help demo demo-segmentation test test-slow docs lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -28,6 +35,12 @@ test: $(VENV)/.dev  ## every test but the slow ones, and the docstring examples
 
 test-slow: $(VENV)/.dev  ## large students, several processes, fresh installs
 	$(BIN)/python -m pytest $(IN_PARALLEL) -m slow
+
+docs: $(VENV)/.docs  ## the documentation as a site: build/site/index.html
+	@rm -rf $(PAGES) && mkdir -p $(PAGES)
+	@find $(DOCUMENTED) -type f $(READ) -not -path '*runs/*' | tar -cf - -T - \
+	  | tar -xf - -C $(PAGES)
+	$(BIN)/python -m mkdocs build --strict
 
 lint: $(VENV)/.dev  ## style and formatting
 	$(BIN)/ruff check .

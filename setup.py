@@ -29,6 +29,8 @@ RUNNERS = [
     *ONNX,
     *PLOTS,
 ]
+# Not in DEV: no test builds the site, `make docs` does.
+DOCS = ["mkdocs-material>=9.8", "mkdocstrings>=1.0", "mkdocstrings-python>=2.0"]
 DEV = [
     "hypothesis>=6.100",
     "pytest>=8.2",
@@ -78,6 +80,7 @@ setup(
         "keras-cv": KERAS_CV,
         "onnx": ONNX,
         "plots": PLOTS,
+        "docs": DOCS,
         "dev": DEV,
     },
     keywords="keras tensorflow knowledge-distillation self-distillation frskd",

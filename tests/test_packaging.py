@@ -139,8 +139,10 @@ def test_the_long_description_links_to_nothing_beside_it(tmp_path):
     )
 
 
-def test_dev_holds_all_other_extras(setup_arguments):
+def test_dev_holds_all_other_extras_but_those_of_the_site(setup_arguments):
     extras = setup_arguments["extras_require"]
+    site = names(extras.pop("docs"))
+    assert site
     assert set().union(*map(names, extras.values())) == names(extras["dev"])
 
 
@@ -186,7 +188,7 @@ def copy_makefile(tmp_path):
         shutil.copy(ROOT / name, tmp_path)
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "test-slow", "lint"])
+@pytest.mark.parametrize("target", ["demo", "test", "test-slow", "docs", "lint"])
 def test_make_refuses_an_old_python_by_name(tmp_path, target):
     copy_makefile(tmp_path)
     old = tmp_path / "python3.9"
@@ -200,7 +202,13 @@ def test_make_refuses_an_old_python_by_name(tmp_path, target):
 
 @pytest.mark.parametrize(
     ("target", "extra"),
-    [("demo", "examples"), ("test", "dev"), ("test-slow", "dev"), ("lint", "dev")],
+    [
+        ("demo", "examples"),
+        ("test", "dev"),
+        ("test-slow", "dev"),
+        ("docs", "docs"),
+        ("lint", "dev"),
+    ],
 )
 def test_make_installs_only_what_the_target_needs(tmp_path, target, extra):
     copy_makefile(tmp_path)
@@ -229,4 +237,4 @@ def test_demo_runs_from_a_fresh_clone(tmp_path):
 
 
 def test_ci_runs_every_check():
-    assert "make lint test test-slow" in (ROOT / ".ci" / "run").read_text("utf-8")
+    assert "make lint test test-slow docs" in (ROOT / ".ci" / "run").read_text("utf-8")
