@@ -15,7 +15,8 @@ IN_PARALLEL := -n 2 --dist worksteal
 
 # What the site is built from, in the repository's own layout.
 PAGES := build/site_src
-DOCUMENTED := README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs benchmarks examples
+DOCUMENTED := README.md CHANGELOG.md CITATION.cff CONTRIBUTING.md LICENSE docs benchmarks \
+  examples
 READ := -not -name '*.py[co]' -not -name '*.json' -not -name '*.npz'
 
 .DEFAULT_GOAL := help

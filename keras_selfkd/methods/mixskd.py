@@ -41,8 +41,12 @@ class MixSKD(Branched):
     a pixel where both are valid, in the mean over those valid in the image itself.
 
     Args:
-        mixed_task_weight, feature_weight, discrimination_weight, soft_label_weight,
-            teacher_soft_label_weight: Floats or schedules. Default to 1, the paper's.
+        mixed_task_weight: Float or schedule. Like the next four 1 by default, the
+            paper's.
+        feature_weight: Float or schedule.
+        discrimination_weight: Float or schedule.
+        soft_label_weight: Float or schedule.
+        teacher_soft_label_weight: Float or schedule.
         temperature: Float above 0, of the soft labels (T). Defaults to 3.
         adversarial: Boolean. `False` is what the paper's released code does: random
             discriminators, never trained, which the branches help. Defaults to `True`.
