@@ -13,11 +13,11 @@ export NO_MKDOCS_2_WARNING := 1
 # takes over some of the other's when it has done its own.
 IN_PARALLEL := -n 2 --dist worksteal
 
-# What the site is built from, in the repository's own layout.
+# What the site is built from, in the repository's own layout: pages, and what they show
+# or link to.
 PAGES := build/site_src
-DOCUMENTED := README.md CHANGELOG.md CITATION.cff CONTRIBUTING.md LICENSE docs benchmarks \
-  examples
-READ := -not -name '*.py[co]' -not -name '*.json' -not -name '*.npz'
+DOCUMENTED := $(wildcard *.md) CITATION.cff LICENSE docs benchmarks examples
+KINDS := md png css csv toml py yaml log cff
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-segmentation test test-slow docs lint format clean
@@ -39,8 +39,9 @@ test-slow: $(VENV)/.dev  ## large students, several processes, fresh installs
 
 docs: $(VENV)/.docs  ## the documentation as a site: build/site/index.html
 	@rm -rf $(PAGES) && mkdir -p $(PAGES)
-	@find $(DOCUMENTED) -type f $(READ) -not -path '*runs/*' | tar -cf - -T - \
-	  | tar -xf - -C $(PAGES)
+	@find $(DOCUMENTED) -type f -not -path '*runs/*' \
+	  \( -name LICENSE -o -name Dockerfile $(KINDS:%=-o -name '*.%') \) -print \
+	  | tar -cf - -T - | tar -xf - -C $(PAGES)
 	$(BIN)/python -m mkdocs build --strict
 
 lint: $(VENV)/.dev  ## style and formatting

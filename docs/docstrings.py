@@ -12,7 +12,9 @@ class Doctests(griffe.Extension):
 
     def on_instance(self, *, obj, **kwargs):
         if obj.docstring:
-            text = re.sub(r"^Example:$", "**Example**\n", obj.docstring.value, flags=re.M)
+            text = re.sub(
+                r"^Example:$", "**Example**\n", obj.docstring.value, flags=re.M
+            )
             obj.docstring.value = DOCTEST.sub(fenced, text)
 
 

@@ -56,7 +56,7 @@ def card(name):
     if found is None:
         raise ValueError(
             "Expected a title `# Name: what teaches what` and a table of needs, "
-            f"students, step and take it for at the top. Received: {page}"
+            f"students, step and what to take it for at the top. Received: {page}"
         )
     return Card(name, page, *found.groups())
 

@@ -11,7 +11,7 @@ from keras_selfkd.method import arguments_of
 STUDENTS = {
     "resnet18": ((32, 32), 64, 100, {}),
     "wide_resnet16_2": ((32, 32), 64, 100, {}),
-    # Wide last maps want a narrow self-teacher: README, "Supported students".
+    # Wide last maps want a narrow self-teacher: docs/supported_students.md.
     "MobileNetV2": ((96, 96), 64, 100, {"channels": 64}),
     "thin_unet": ((180, 240), 8, 11, {}),
     # Its steps are so short that what Keras does between them counts.

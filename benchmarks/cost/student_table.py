@@ -2,7 +2,8 @@
 
     python -m benchmarks.cost.student_table
 
-writes benchmarks/cost/students.md, and the same table between the markers of README.md.
+writes benchmarks/cost/students.md, and the same table between the markers of
+docs/supported_students.md.
 Parameters and multiply-adds are those of FRSKD's self-teacher relative to the
 student's, counted from the graphs, with the paper's width 2 and with 64 channels.
 """
@@ -103,7 +104,7 @@ def main(_):
     write_text(
         pathlib.Path("benchmarks/cost/students.md"), f"# Students\n\n{note}{table}"
     )
-    write_between_markers("README.md", "students", table)
+    write_between_markers("docs/supported_students.md", "students", table)
 
 
 if __name__ == "__main__":

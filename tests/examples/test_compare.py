@@ -246,7 +246,8 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path):
 
 
 def documented_commands():
-    text = f"{compare.__doc__}\n{(ROOT / 'README.md').read_text(encoding='utf-8')}"
+    page = (ROOT / "docs" / "compare.md").read_text(encoding="utf-8")
+    text = f"{compare.__doc__}\n{page}"
     return re.findall(r"^ *python -m (examples.compare .*)$", text, re.MULTILINE)
 
 
@@ -257,7 +258,7 @@ def test_documented_commands_are_studies(command, tmp_path, monkeypatch):
     (tmp_path / "study.toml").write_text(lines)
     with flagsaver.flagsaver():
         study = compare.open_study(flags.FLAGS(command.split()))
-    assert list(study.legs)[-1] in ("nfd", "frskd")
+    assert list(study.legs)[-1] in ("nfd", "frskd", "pskd")
     assert study.seeds == (0, 1, 2)
 
 

@@ -1,4 +1,4 @@
-"""What stands in README runs."""
+"""The commands that stand in README and docs/ run."""
 
 import importlib
 import os
@@ -17,42 +17,21 @@ from absl.testing import flagsaver
 from PIL import Image
 
 ROOT = pathlib.Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks():
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    return re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
 
 
 def commands():
-    lines = "\n".join(blocks("bash")).splitlines()
+    """Each once."""
+    lines = dict.fromkeys("\n".join(blocks()).splitlines())
     found = [line for line in lines if line.startswith("python -m examples.")]
     # Those of two machines, of studies and without flags run in tests of their own.
     elsewhere = re.compile("multi_worker|export_student|examples.compare|train_\\w+$")
     return [line for line in found if not elsewhere.search(line)]
-
-
-@pytest.mark.slow
-def test_python_blocks_run_one_after_another(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    names = {}
-    for block in blocks("python"):
-        if "MirroredStrategy" not in block:  # Has a process of its own below.
-            exec(compile(block, "README.md", "exec"), names)
-    assert (tmp_path / "student.keras").exists()
-    for name in ("student.tflite", "int8.tflite", "saved_model", "student.onnx"):
-        assert (tmp_path / name).exists(), name
-    assert "agreement" in capsys.readouterr().out
-    method = names["DeepToShallow"]()
-    model = names["SelfDistillationModel"](names["student"], method)
-    assert model.taps
-
-
-@pytest.mark.slow
-def test_strategy_block_runs():
-    block = next(block for block in blocks("python") if "MirroredStrategy" in block)
-    setup = "import keras\nfrom keras_selfkd import FRSKD, SelfDistillationModel\n"
-    subprocess.run([sys.executable, "-c", setup + block], check=True, cwd=ROOT)
 
 
 def test_there_are_commands_to_run():
@@ -121,7 +100,7 @@ def test_commands_run(command, tmp_path):
 
 @pytest.mark.slow
 def test_commands_that_ship_run_one_after_another(tmp_path):
-    block = next(block for block in blocks("bash") if "export_student" in block)
+    block = next(block for block in blocks() if "export_student" in block)
     export, classify = block.splitlines()
     run = re.search(r"--model=(\S+)", export)[1]
     train = f"python -m examples.train_classifier --fast --noexport --run_dir={run}"
