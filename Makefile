@@ -16,8 +16,8 @@ IN_PARALLEL := -n 2 --dist worksteal
 # What the site is built from, in the repository's own layout: pages, and what they show
 # or link to.
 PAGES := build/site_src
-DOCUMENTED := $(wildcard *.md) CITATION.cff LICENSE docs benchmarks examples
-KINDS := md png css csv toml py yaml log cff
+DOCUMENTED := $(wildcard *.md) mkdocs.yml CITATION.cff LICENSE docs benchmarks examples
+KINDS := md png css csv toml py yaml yml log cff
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-segmentation test test-slow docs lint format clean
