@@ -30,7 +30,13 @@ RUNNERS = [
     *PLOTS,
 ]
 # Not in DEV: no test builds the site, `make docs` does.
-DOCS = ["mkdocs-material>=9.8", "mkdocstrings>=1.0", "mkdocstrings-python>=2.0"]
+DOCS = [
+    "griffelib>=2.4",
+    "mkdocs-material>=9.8",
+    "mkdocstrings>=1.0",
+    "mkdocstrings-python>=2.0",
+    "ruff>=0.17",  # Breaks the lines of signatures.
+]
 DEV = [
     "hypothesis>=6.100",
     "pytest>=8.2",

@@ -15,7 +15,7 @@ import keras_selfkd
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-OWN = ("keras_selfkd", "examples", "benchmarks", "tests")
+OWN = ("keras_selfkd", "examples", "benchmarks", "docs", "tests")
 
 
 def run(*command, **options):
@@ -48,6 +48,7 @@ def arguments_of_setup(tmp_path):
 def module_of(requirement):
     others = {
         "absl-py": "absl",
+        "griffelib": "griffe",
         "pillow": "PIL",
         "pyyaml": "yaml",
         "scikit-learn": "sklearn",
@@ -148,7 +149,8 @@ def test_dev_holds_all_other_extras_but_those_of_the_site(setup_arguments):
 
 def test_what_the_code_imports_is_declared(setup_arguments):
     requirements = names(setup_arguments["install_requires"])
-    requirements |= names(setup_arguments["extras_require"]["dev"])
+    extras = setup_arguments["extras_require"]
+    requirements |= names(extras["dev"]) | names(extras["docs"])
     # NumPy comes with Keras.
     known = {*map(module_of, requirements), "numpy", *sys.stdlib_module_names, *OWN}
     undeclared = {
