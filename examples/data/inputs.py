@@ -81,7 +81,9 @@ for _flag in (DATA_DIR, TEST_SHARE, VALIDATION_SHARE):
     )
 used_only(
     FREEZE_UNTIL,
-    lambda: WEIGHTS.value or flags.FLAGS.get_flag_value("backbone", None),
+    lambda: (
+        WEIGHTS.value or ("backbone" in flags.FLAGS and flags.FLAGS["backbone"].value)
+    ),
     "with the --weights, or the segmenter's --backbone, of a trained network",
 )
 
