@@ -24,6 +24,10 @@ More data and students:
   your photographs, in folders named after their classes (see below):
     python -m examples.train_classifier --dataset=folder --data_dir=photos
       --image_size=96 --student=MobileNetV3Small --channels=64
+  20 classes by a network that was trained on the other 80 (docs/fine_tuning.md):
+    python -m examples.train_classifier --dataset=cifar100 --classes=80:100
+      --train_per_class=10 --student=thin_resnet18 --weights=runs/eighty
+      --freeze_until=stage2_block2_out --backbone_rate=0.1 --learning_rate=0.02
   the recipe of the FRSKD paper for CIFAR-100:
     python -m examples.train_classifier --dataset=cifar100 --student=resnet18
       --width=2 --feature_ramp=none --batch_size=128 --epochs=200 --schedule=step
@@ -44,6 +48,8 @@ random (--nomirror). What was chosen is printed at the start.
 Averages of BatchNorm span a tenth of the training at most, so that they fit the weights
 after few steps, too.
 """
+
+import re
 
 import numpy as np
 from absl import flags
@@ -71,6 +77,9 @@ _VALIDATION_PER_CLASS = flags.DEFINE_integer(
 _LABEL_KEY = flags.DEFINE_string(
     "label_key", None, "TFDS feature of the labels; by default label."
 )
+_CLASSES = flags.DEFINE_string(
+    "classes", None, "first:end, some of the classes: 0:80 for the first 80 of them."
+)
 _MIRROR = flags.DEFINE_bool(
     "mirror",
     None,
@@ -82,6 +91,12 @@ _LABEL_SMOOTHING = flags.DEFINE_float(
     "Share of each label that goes to all classes alike.",
     lower_bound=0.0,
     upper_bound=0.99,
+)
+
+flags.register_validator(
+    _CLASSES.name,
+    lambda text: text is None or re.fullmatch(r"\d+:\d+", text),
+    "Expected numbers of classes, the first and the one after the last: 0:80.",
 )
 
 
@@ -102,6 +117,7 @@ def load():
         validation_share=inputs.VALIDATION_SHARE.value,
         test_share=inputs.TEST_SHARE.value,
         label_key=_LABEL_KEY.value,
+        classes=_CLASSES.value and tuple(map(int, _CLASSES.value.split(":"))),
     )
 
 

@@ -49,7 +49,6 @@ bifpn3_top_down4,bifpn2_out5
 """
 
 import functools
-import pathlib
 
 import numpy as np
 from absl import flags
@@ -63,8 +62,8 @@ from examples.runs.mask_objective import objective
 from examples.runs.task import Task, carry_out
 from examples.runs.unused_flags import used_only
 from examples.students.by_name import build_segmenter
+from examples.students.pretrained import load_network
 from examples.students.segmenters import fpn_on
-from keras_selfkd.export.deployment import load_file
 from keras_selfkd.export.litert import predict_tflite
 
 flags.adopt_module_key_flags(inputs)
@@ -177,9 +176,7 @@ def build(name, image_shape, outputs):
 
 @functools.cache
 def _backbone(path):
-    path = pathlib.Path(path)
-    path = path / "student.keras" if path.is_dir() else path
-    backbone = load_file(path, "--backbone")
+    backbone = load_network(path, "--backbone")
     print(f"Backbone: {backbone.name} of {path}, without its head")
     return backbone
 

@@ -3,7 +3,9 @@ import numpy as np
 import pytest
 from keras.ops import convert_to_numpy as to_numpy
 
-from keras_selfkd.optimizers import SGDWithL2
+from keras_selfkd import SelfDistillationModel, Supervised
+from keras_selfkd.optimizers import AdamWAtTwoRates, SGDWithL2
+from tests import toys
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
@@ -71,3 +73,103 @@ def test_without_l2_it_is_keras_sgd():
 def test_negative_l2_is_refused():
     with pytest.raises(ValueError, match=r"`l2` to be at least 0\. Received: l2=-0\.1"):
         SGDWithL2(l2=-0.1)
+
+
+def two_steps(optimizer, weights):
+    """Two variables, `slow` and `fast`, after two steps of one gradient."""
+    variables = [keras.Variable(weights, name=name) for name in ("slow", "fast")]
+    gradient = keras.ops.convert_to_tensor([0.5, -1.0])
+    for _ in range(2):
+        optimizer.apply([gradient, gradient], variables)
+    return [to_numpy(variable) for variable in variables]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize(
+    "create",
+    [
+        lambda rate, **options: SGDWithL2(rate, 0.9, l2=0.05, **options),
+        lambda rate, **options: AdamWAtTwoRates(rate, weight_decay=0.3, **options),
+    ],
+    ids=["sgd", "adamw"],
+)
+def test_a_slow_variable_trains_as_at_a_lower_learning_rate(create, share):
+    start = [1.0, -2.0]
+    options = {"slow_variables": ["slow"], "slow_rate": share}
+    slow, fast = two_steps(create(0.1, **options), start)
+    np.testing.assert_allclose(fast, two_steps(create(0.1), start)[1], rtol=1e-6)
+    expected, _ = two_steps(create(0.1 * share), start)
+    np.testing.assert_allclose(slow, expected, rtol=1e-6)
+    assert (slow == start).all() == (share == 0)
+
+
+def test_two_rates_without_slow_variables_are_keras_adamw():
+    ours, theirs = (
+        two_steps(kind(0.1, weight_decay=0.3), [1.0, -2.0])
+        for kind in (AdamWAtTwoRates, keras.optimizers.AdamW)
+    )
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_variables_without_weight_decay_have_none_at_a_low_rate_either():
+    optimizer = AdamWAtTwoRates(
+        0.1, weight_decay=0.3, slow_variables=["slow"], slow_rate=0.5
+    )
+    optimizer.exclude_from_weight_decay(var_names=["slow"])
+    slow, _ = two_steps(optimizer, [1.0, -2.0])
+    expected, _ = two_steps(keras.optimizers.Adam(0.05), [1.0, -2.0])
+    np.testing.assert_allclose(slow, expected, rtol=1e-6)
+
+
+def slow_model(student):
+    slow = [v.path for v in student.trainable_variables if "logits" not in v.path]
+    model = SelfDistillationModel(student, Supervised())
+    optimizer = SGDWithL2(0.1, 0.9, slow_variables=slow, slow_rate=0.1)
+    model.compile(optimizer, toys.cross_entropy())
+    return model
+
+
+def test_two_rates_survive_a_file_and_go_on_bit_for_bit(tmp_path):
+    batch = toys.class_data(8)
+    model = slow_model(toys.classifier(stages=toys.FEW_STAGES))
+    model.train_on_batch(*batch)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.optimizer.get_config() == model.optimizer.get_config()
+    for one in (model, loaded):
+        one.train_on_batch(*batch)
+    for ours, theirs in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_two_rates_on_two_replicas_are_those_on_one_device(double, two_replicas):
+    images, labels = toys.class_data(8)
+    batch = images.astype("float64"), labels
+
+    def trained():
+        keras.utils.set_random_seed(0)
+        student = toys.classifier(stages=toys.FEW_STAGES, batch_norm=False)
+        model = slow_model(student)
+        start = model.get_weights()
+        for _ in range(2):
+            model.train_on_batch(*batch)
+        return start, model.get_weights()
+
+    start, alone = trained()
+    with two_replicas.scope():
+        _, together = trained()
+    for before, one, two in zip(start, alone, together, strict=True):
+        assert np.any(one != before)
+        np.testing.assert_allclose(two, one, rtol=1e-9, atol=1e-12)
+
+
+def test_error_a_slow_variable_that_is_not_there():
+    optimizer = SGDWithL2(0.1, slow_variables=["slow", "no/kernel"], slow_rate=0.5)
+    with pytest.raises(ValueError, match=r"`variable.path`. Received: \['no/kernel'\]"):
+        two_steps(optimizer, [1.0, 2.0])
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_error_a_slow_rate_out_of_range(share):
+    with pytest.raises(ValueError, match=rf"in \[0, 1\]. Received: slow_rate={share}"):
+        SGDWithL2(slow_rate=share)

@@ -52,6 +52,19 @@ STUDENT = flags.DEFINE_string(
     "A network of examples/ (small_resnet, thin_unet, ...), a model of "
     "keras.applications, or one of keras-hub or keras-cv.",
 )
+WEIGHTS = flags.DEFINE_string(
+    "weights",
+    None,
+    "A trained network of the same layers, the folder of its run, its .keras or its "
+    ".weights.h5 file: the student starts from its weights, but for a head of other "
+    "classes.",
+)
+FREEZE_UNTIL = flags.DEFINE_string(
+    "freeze_until",
+    None,
+    "A layer, such as a tap: it and all before it keep their weights, BatchNorm in "
+    "inference mode.",
+)
 TAPS = flags.DEFINE_list(
     "taps", None, "Layers to distil at, fine to coarse; by default found on their own."
 )
@@ -66,6 +79,13 @@ for _flag in (DATA_DIR, TEST_SHARE, VALIDATION_SHARE):
         lambda: DATASET.value not in _OFFLINE,
         "with --dataset=folder or the name of a TFDS data set",
     )
+used_only(
+    FREEZE_UNTIL,
+    lambda: (
+        WEIGHTS.value or ("backbone" in flags.FLAGS and flags.FLAGS["backbone"].value)
+    ),
+    "with the --weights, or the segmenter's --backbone, of a trained network",
+)
 
 
 def of_tfds():

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from examples.data import batches
 from examples.data.augmentation import random_crops
+from examples.data.class_range import of_classes
 from examples.data.needs import training_with
 from examples.data.sources import open_source
 from examples.data.splits import positions_by_class, read_arrays, select
@@ -80,6 +81,7 @@ def load_data(
     validation_share=None,
     test_share=None,
     label_key=None,
+    classes=None,
 ):
     """Loads a data set of labelled images.
 
@@ -112,6 +114,8 @@ def load_data(
         validation_share: As in `open_source`. Defaults to `None`.
         test_share: As in `open_source`. Defaults to `None`.
         label_key: As in `open_source`. Defaults to `None`.
+        classes: Pair of integers `(first, end)`: keep the classes from `first` up to,
+            not including, `end`, renumbered from 0. Defaults to `None`, all.
 
     Returns:
         `Data`.
@@ -136,6 +140,8 @@ def load_data(
         test_share,
         label_key,
     )
+    if classes is not None:
+        source = of_classes(source, *classes)
     splits = _chosen(source, train_per_class, validation_per_class, batch_size, fast)
     if splits["train"].count < batch_size:
         raise ValueError(

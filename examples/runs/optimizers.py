@@ -3,10 +3,9 @@
 import math
 from typing import NamedTuple
 
-import keras
 from keras.optimizers import schedules
 
-from keras_selfkd.optimizers import SGDWithL2
+from keras_selfkd.optimizers import AdamWAtTwoRates, SGDWithL2
 from keras_selfkd.schedules import WarmUp
 
 
@@ -32,7 +31,8 @@ def build_optimizer(
         weight_decay: Float, at least 0, that acts on all weights.
         momentum: Float in [0, 1), of SGD alone. Defaults to `None`, 0.9.
         nesterov: Whether SGD's momentum is Nesterov's. Defaults to `False`.
-        **options: Passed on to the optimizer.
+        **options: Passed on to the optimizer, `slow_variables` and `slow_rate` of
+            `TwoRates` among them.
 
     Returns:
         A `keras.optimizers.Optimizer`.
@@ -55,7 +55,7 @@ def build_optimizer(
             "Expected --momentum and --nesterov with --optimizer=sgd alone. Received: "
             f"--optimizer={name}, --momentum={momentum}, --nesterov={nesterov}"
         )
-    return keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay, **options)
+    return AdamWAtTwoRates(learning_rate, weight_decay=weight_decay, **options)
 
 
 def learning_rate_schedule(name, peak, steps, warmup_steps=0, drops=(0.5, 0.75)):

@@ -1,6 +1,6 @@
 """What a run is about to do, said before it starts, whatever was left to defaults."""
 
-from examples.runs import methods, recipe
+from examples.runs import methods, recipe, start
 from keras_selfkd import ExampleMemory
 from keras_selfkd.batch_norm import largest_momentum
 from keras_selfkd.distributed.layers import batch_norms, layers_in
@@ -15,7 +15,8 @@ def show(data, model):
         data: `examples.data.prepared.Data`.
         model: `SelfDistillationModel` that is about to be trained.
     """
-    lines = [*_of_data(data), *_of_recipe(data), *_of_averages(model.student, data)]
+    lines = [*_of_data(data), *start.described(model.student, data.label_names)]
+    lines += [*_of_recipe(data), *_of_averages(model.student, data)]
     if model.method.minimum_taps:
         lines.append(f"Distilled at the layers {', '.join(model.taps)} (--taps).")
     lines += _of_memory(model.method)

@@ -4,6 +4,7 @@ import re
 
 from absl import flags
 
+from examples.data import inputs
 from examples.runs import methods
 from examples.runs.optimizers import RATES, build_optimizer, learning_rate_schedule
 from examples.runs.unused_flags import used_only
@@ -21,6 +22,13 @@ LEARNING_RATE = flags.DEFINE_float(
     f"Highest learning rate; by default {RATES['sgd'].learning_rate} with sgd, "
     f"{RATES['adamw'].learning_rate} with adamw.",
     lower_bound=0.0,
+)
+BACKBONE_RATE = flags.DEFINE_float(
+    "backbone_rate",
+    1.0,
+    "Share of the learning rate at which the student's layers before its head train.",
+    lower_bound=0.0,
+    upper_bound=1.0,
 )
 SCHEDULE = flags.DEFINE_enum(
     "schedule",
@@ -107,6 +115,9 @@ flags.register_validator(
     lambda drops: all(re.fullmatch(r"0?\.\d+", share) for share in drops),
     "Expected shares of the training in (0, 1), such as --drops=0.5,0.75.",
 )
+used_only(
+    BACKBONE_RATE, lambda: inputs.WEIGHTS.value, "with --weights of a trained network"
+)
 used_only(BEST_EPOCH, lambda: not methods.AVERAGED.value, "with --noaveraged")
 used_only(DROPS, lambda: SCHEDULE.value == "step", "with --schedule=step")
 used_only(
@@ -171,8 +182,14 @@ def rates():
     )
 
 
-def optimizer(steps_per_epoch):
-    """Returns the optimizer of the recipe, with a learning-rate schedule."""
+def optimizer(steps_per_epoch, backbone=()):
+    """Returns the optimizer of the recipe, with a learning-rate schedule.
+
+    Args:
+        steps_per_epoch: Integer.
+        backbone: Paths of the variables that train at `--backbone_rate`. Defaults to
+            none.
+    """
     peak, weight_decay = rates()
     rate = learning_rate_schedule(
         SCHEDULE.value,
@@ -189,6 +206,8 @@ def optimizer(steps_per_epoch):
         nesterov=NESTEROV.value,
         clipvalue=CLIPVALUE.value,
         gradient_accumulation_steps=accumulation() if accumulation() > 1 else None,
+        slow_variables=backbone,
+        slow_rate=BACKBONE_RATE.value,
     )
 
 

@@ -11,7 +11,15 @@ from absl import flags
 
 from examples.data import inputs
 from examples.results import class_results
-from examples.runs import methods, plan, recipe, tensorboard, training, workers
+from examples.runs import (
+    methods,
+    plan,
+    recipe,
+    start,
+    tensorboard,
+    training,
+    workers,
+)
 from examples.runs.unused_flags import refuse_unused
 from keras_selfkd import SelfDistillationModel, synchronize_batch_norm
 from keras_selfkd.batch_norm import limit_batch_norm_momentum
@@ -100,6 +108,7 @@ def _data_flags(task):
     of_module = flags.FLAGS.get_key_flags_for_module
     how = {flag.name for module in (recipe, methods) for flag in of_module(module)}
     how |= {inputs.STUDENT.name, inputs.TAPS.name, inputs.EXPORT.name}
+    how |= {inputs.WEIGHTS.name, inputs.FREEZE_UNTIL.name}
     how -= {recipe.SEED.name, recipe.BATCH_SIZE.name, recipe.FAST.name}
     every = of_module(module_of(task))
     return sorted(flag.serialize() for flag in every if flag.name not in how)
@@ -107,6 +116,7 @@ def _data_flags(task):
 
 def build(task, method, data, strategy):
     """Returns a compiled model; every method starts from the same student weights."""
+    start.read_ahead()
     keras.utils.clear_session()
     keras.config.set_dtype_policy(recipe.MIXED_PRECISION.value)
     keras.utils.set_random_seed(recipe.SEED.value)
@@ -114,6 +124,7 @@ def build(task, method, data, strategy):
         student = task.build_student(
             student_name(task), data.image_shape, task.outputs(data)
         )
+        start.begin(student, data.label_names)
         limit_batch_norm_momentum(student, recipe.epochs() * data.steps_per_epoch)
         if tf.distribute.has_strategy() and recipe.SYNCHRONIZE_BATCH_NORM.value:
             synchronize_batch_norm(student)
@@ -121,8 +132,9 @@ def build(task, method, data, strategy):
         method = methods.build_method(method, task.dense, of_data)
         methods.check_begins(method, recipe.epochs())
         model = SelfDistillationModel(student, method, taps=inputs.TAPS.value)
+        slow = start.slow_variables(student)
         model.compile(
-            optimizer=recipe.optimizer(data.steps_per_epoch),
+            optimizer=recipe.optimizer(data.steps_per_epoch, slow),
             steps_per_execution=recipe.STEPS_PER_EXECUTION.value,
             **task.objective(data),
         )

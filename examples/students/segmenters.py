@@ -170,6 +170,7 @@ def fpn_on(backbone, input_shape, classes, channels=48):
     try:
         copy = type(backbone).from_config(config)
         copy.set_weights(backbone.get_weights())
+        copy.trainable = True  # Whatever was frozen when it was trained.
     except ValueError as error:
         raise ValueError(
             "Expected a backbone that takes images of any size, such as one that ends "

@@ -10,6 +10,7 @@ from absl.testing import flagsaver
 
 from examples.runs import methods, recipe, training
 from examples.runs.run import Run
+from keras_selfkd.optimizers import AdamWAtTwoRates
 from tests.examples.runner import COMMAND, ROOT, as_a_user
 
 
@@ -77,7 +78,7 @@ def test_each_optimizer_has_rates_of_its_own(parse):
     parse("--optimizer=adamw", "--clipvalue=2")
     recipe.set_defaults(learning_rate=0.05)  # SGD's, of a runner.
     optimizer = recipe.optimizer(steps_per_epoch=5)
-    assert type(optimizer) is keras.optimizers.AdamW
+    assert type(optimizer) is AdamWAtTwoRates
     assert float(optimizer._learning_rate(0)) == pytest.approx(1e-3)
     assert (optimizer.weight_decay, optimizer.clipvalue) == (0.05, 2)
     parse("--learning_rate=0.003", "--weight_decay=0")

@@ -38,6 +38,8 @@ def refuse(*arguments):
         ),
         (["--data_dir=x"], r"--data_dir=x \(only with --dataset=folder"),
         (["--bad_images=skip"], "only with --dataset=folder"),
+        (["--freeze_until=x"], r"--freeze_until=x \(only with the --weights"),
+        (["--backbone_rate=0.1"], r"--backbone_rate=0.1 \(only with --weights"),
         (["--test_share=0.3"], "only with --dataset=folder or the name of a TFDS"),
     ],
 )
@@ -62,6 +64,7 @@ def test_all_are_named_at_once():
         ["--schedule=step", "--drops=0.5"],
         ["--dataset=folder", "--data_dir=x", "--bad_images=skip", "--test_share=0.2"],
         ["--dataset=cifar10", "--data_dir=x", "--nodownload"],
+        ["--weights=x", "--freeze_until=y", "--backbone_rate=0.1"],
         # As the flags of an earlier run, which are all in its flags.cfg.
         ["--method=mixskd", "--width=1", "--drops=0.5,0.75", "--ramp_start=0.0"],
     ],

@@ -37,6 +37,13 @@ def test_a_nested_backbone_keeps_its_weights_too():
     assert any(np.array_equal(weight, kernel) for weight in kept)
 
 
+def test_what_was_frozen_when_the_backbone_was_trained_is_no_longer():
+    backbone = small_resnet((32, 32, 3), classes=10)
+    backbone.get_layer("stage1_block1_conv1").trainable = False
+    student = fpn_on(backbone, (32, 32, 3), classes=4, channels=8)
+    assert all(layer.trainable for layer in student.layers)
+
+
 def test_error_other_channels():
     with pytest.raises(ValueError, match=r"images of 3 channels.*\(32, 32, 1\)"):
         fpn_on(small_resnet((32, 32, 1), 10), (32, 32, 3), classes=4)
