@@ -1,8 +1,10 @@
 """The flags of a recipe, and what follows from them."""
 
+import contextlib
 import re
 
 from absl import flags
+from absl.testing import flagsaver
 
 from examples.data import inputs
 from examples.runs import methods
@@ -12,6 +14,13 @@ from examples.runs.unused_flags import used_only
 FAST_EPOCHS = 2
 
 EPOCHS = flags.DEFINE_integer("epochs", 40, "Passes over the data.", lower_bound=1)
+BASELINE_EPOCHS = flags.DEFINE_integer(
+    "baseline_epochs",
+    None,
+    "Epochs of the baseline; by default as many as the method's. With as many as take "
+    "the method's time the two compare at equal time.",
+    lower_bound=1,
+)
 BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 32, "Images of a step, all replicas together.", lower_bound=1
 )
@@ -116,6 +125,11 @@ flags.register_validator(
     "Expected shares of the training in (0, 1), such as --drops=0.5,0.75.",
 )
 used_only(
+    BASELINE_EPOCHS,
+    lambda: len(methods.methods_to_train()) > 1,
+    "beside a baseline: without --nobaseline and --method=supervised",
+)
+used_only(
     BACKBONE_RATE, lambda: inputs.WEIGHTS.value, "with --weights of a trained network"
 )
 used_only(BEST_EPOCH, lambda: not methods.AVERAGED.value, "with --noaveraged")
@@ -141,6 +155,16 @@ def set_defaults(**values):
 def epochs():
     """Returns the number of epochs, which `--fast` limits."""
     return min(EPOCHS.value, FAST_EPOCHS) if FAST.value else EPOCHS.value
+
+
+@contextlib.contextmanager
+def epochs_of(method):
+    """Inside, the epochs are those of one of the run's methods."""
+    epochs_given = EPOCHS.value
+    if BASELINE_EPOCHS.value and method != methods.METHOD.value:
+        epochs_given = BASELINE_EPOCHS.value
+    with flagsaver.flagsaver((EPOCHS, epochs_given)):
+        yield
 
 
 def accumulation():

@@ -187,18 +187,24 @@ def _train_all(task, data, strategy, run):
     if not any(workers.every_workers(int(finished), strategy)):
         trained = {}
         for method in methods.methods_to_train():
-            model = build(task, method, data, strategy)
-            if run.is_chief:
-                name = model.student.name
-                print(f"\nTraining {name} with {method}, {recipe.epochs()} epochs")
-                print(f"Tracing {method} ...", flush=True)
-            seconds = training.fit(model, method, data, run, task.metric)
-            trained[method] = model, seconds
+            with recipe.epochs_of(method):
+                trained[method] = _train(task, method, data, strategy, run)
         if run.is_chief:
             conclude(task, trained, data, run)
         # The others wait until the chief has written all, and fail if it fails.
         workers.every_workers(1, strategy)
     run.discard_checkpoints()
+
+
+def _train(task, method, data, strategy, run):
+    """Trains by one of the run's methods; returns the model and the seconds it took."""
+    model = build(task, method, data, strategy)
+    if run.is_chief:
+        print(
+            f"\nTraining {model.student.name} with {method}, {recipe.epochs()} epochs"
+        )
+        print(f"Tracing {method} ...", flush=True)
+    return model, training.fit(model, method, data, run, task.metric)
 
 
 def conclude(task, trained, data, run):
