@@ -41,6 +41,8 @@ class Method(keras.layers.Layer):
             the compiled loss; soft labels depend on it.
         ramped: Names of the terms whose weights a recipe may raise slowly, because what
             teaches by them has to learn first.
+        begun: Whether it does more than plain training by now; `False` at first where
+            a method begins later.
         warmup_epochs: Epochs in which the learning rate should rise from 0, where a
             recipe does not say; the recipe of plain training beside it gets the same.
     """
@@ -54,6 +56,7 @@ class Method(keras.layers.Layer):
     compares_views = False
     multi_label = False
     ramped = ()
+    begun = True
     warmup_epochs = 0
 
     def __init__(self, mixing=None, **kwargs):

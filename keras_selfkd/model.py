@@ -21,6 +21,7 @@ from keras_selfkd.distributed.update import (
 from keras_selfkd.mixing import MixedLabels
 from keras_selfkd.pixels import enlarged
 from keras_selfkd.progress import ProgressModel
+from keras_selfkd.shown_model import ShownModel
 from keras_selfkd.student_model import StudentModel
 from keras_selfkd.students import check_student
 from keras_selfkd.supervision import Supervision, check_compiled
@@ -39,7 +40,7 @@ class Step(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
-class SelfDistillationModel(ProgressModel, StudentModel):
+class SelfDistillationModel(ProgressModel, StudentModel, ShownModel):
     """Trains a student with a self-distillation method; behaves as the student.
 
     `compile`, `fit`, `evaluate` and `predict` are Keras's own. Training logs the

@@ -79,10 +79,12 @@ def plot_attention(model, images, path, titles=None):
         )
     columns = [("image", images), *attention_columns(model, images)]
     height, width = images.shape[1:3]
-    figure = new_figure(1.5 * len(columns), 1.5 * len(images) * height / width + 0.6)
+    lines = max(header.count("\n") + 1 for header, _ in columns)
+    tall = 1.7 * len(images) * height / width + 0.2 * lines
+    figure = new_figure(1.7 * len(columns), tall)
     grid = figure.subplots(len(images), len(columns), squeeze=False)
     for column, (header, pictures) in zip(grid.T, columns, strict=True):
-        column[0].set_title(header, fontsize="small")
+        column[0].set_title(header, fontsize=9)
         for axes, picture in zip(column, pictures, strict=True):
             draw_picture(axes, picture, (0, width, height, 0))
     for axes, title in zip(grid[:, 0], titles, strict=True):
@@ -119,6 +121,8 @@ def _draw_curves(axes, histories, key, small):
             values = run.get(name, ())
             style += "o" if len(values) == 1 else ""
             axes.plot(range(1, len(values) + 1), values, style, color=color, lw=1.2)
+    if key.endswith("loss"):
+        _leave_out_spikes(axes)
     title = re.sub(_IOU, "IoU", key).replace("_", " ")
     axes.set_title(title, fontsize="medium" if small else "large")
     axes.set_xlabel("epoch", fontsize="small" if small else "medium")
@@ -126,6 +130,21 @@ def _draw_curves(axes, histories, key, small):
     axes.tick_params(labelsize="small" if small else "medium")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _leave_out_spikes(axes):
+    """Ends the axis above nine tenths of the values, where few are far above them."""
+    values = np.concatenate([np.ravel(line.get_ydata()) for line in axes.lines])
+    values = values[np.isfinite(values.astype("float64"))].astype("float64")
+    if not values.size:
+        return
+    low, most, high = np.quantile(values, [0, 0.9, 1])
+    top = most + 0.25 * (most - low)
+    if high - low <= 2.5 * (top - low) or top <= low:
+        return
+    axes.set_ylim(low - 0.05 * (top - low), top)
+    text = f"cut off: up to {high:.3g}"
+    axes.text(0.98, 0.98, text, ha="right", va="top", transform=axes.transAxes)
 
 
 def _legend(histories):
@@ -155,7 +174,7 @@ def attention_columns(model, images):
     refined = [] if self_teacher is None else self_teacher(features, training=False)[1:]
     columns = []
     for index, (name, tap) in enumerate(zip(model.taps, features, strict=True)):
-        about = f"{_shortened(name)}\n{tap.shape[1]} x {tap.shape[2]}"
+        about = f"{_wrapped(name)}\n{tap.shape[1]} x {tap.shape[2]}"
         columns.append((f"{about}\nstudent", _attention(tap)))
         if refined:
             columns.append((f"{about}\nself-teacher", _attention(refined[index])))
@@ -187,6 +206,11 @@ def _stretched(values):
     return (values - low) / max(high - low, np.finfo("float32").tiny)
 
 
-def _shortened(name, length=16):
-    name = name.rsplit("/", 1)[-1]
-    return name if len(name) <= length else f"…{name[1 - length :]}"
+def _wrapped(name, width=16):
+    """A layer's whole path, on lines of at most `width` characters where it allows."""
+    lines = [""]
+    for part in re.findall(r"[^/_]+[/_]*|[/_]+", name):
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)

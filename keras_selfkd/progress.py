@@ -6,6 +6,7 @@ import keras
 from keras import ops, tree
 
 from keras_selfkd.arguments import check_number
+from keras_selfkd.progress_bar import for_terminals
 
 
 @keras.saving.register_keras_serializable(package="keras_selfkd")
@@ -120,8 +121,12 @@ class ProgressModel(keras.Model):
         *args,
         **kwargs,
     ):
-        """Keras's own, which also tells the model and its method when epochs begin."""
+        """Keras's own, which also tells the model and its method when epochs begin.
+
+        On a terminal the progress is one line that fits it.
+        """
         callbacks = with_callback(callbacks, BeginEpochs(self, epochs))
+        callbacks = for_terminals(callbacks, verbose)
         given = (x, y, batch_size, epochs, verbose, callbacks)
         return super().fit(*given, *args, **kwargs)
 

@@ -86,6 +86,25 @@ def test_history_shows_one_quantity_large(path, figures, keys, main):
     assert [line.get_marker() for line in drawn] == ["o"]
 
 
+def test_a_spike_does_not_hide_the_rest_of_a_loss(path, figures):
+    spiky = [40.0, *np.linspace(2.0, 1.0, 19)]
+    run = {"accuracy": [0.0] * 19 + [1.0], "loss": spiky, "val_loss": spiky}
+    plot_history({"run": run}, path)
+    accuracy, loss = figures[0].axes
+    low, high = loss.get_ylim()
+    assert (0.9 < low < 1.0, 2.0 < high < 2.5) == (True, True)
+    assert [text.get_text() for text in loss.texts] == ["cut off: up to 40"]
+    assert (accuracy.get_ylim()[1], accuracy.texts[:]) == (pytest.approx(1.05), [])
+
+
+@pytest.mark.parametrize("values", [[3.0, 2.0, 1.0], [1.0] * 9, [np.nan] * 3, [2.0]])
+def test_a_loss_without_spikes_is_shown_whole(path, figures, values):
+    plot_history({"run": {"accuracy": values, "loss": values}}, path)
+    accuracy, loss = figures[0].axes
+    assert loss.get_ylim() == accuracy.get_ylim()
+    assert loss.texts[:] == []
+
+
 @pytest.mark.parametrize(
     "histories",
     [{}, {"run": {}}, {"run": {"loss": []}}, {"a": {"loss": [1]}, "b": {"loss": []}}],
@@ -143,6 +162,29 @@ def test_attention_under_mixed_precision(path, policy):
     model = SelfDistillationModel(small, FRSKD(channels=2), taps=["fine", "coarse"])
     plot_attention(model, random(1, 16, 16, 1), path)
     assert path.exists()
+
+
+def test_attention_names_layers_whole(path, figures):
+    name = "conv3_block4_of_the_second_stage_preactivation_relu"
+    inputs = keras.Input((16, 16, 1))
+    fine = keras.layers.Conv2D(4, 3, 2, padding="same", name=name)(inputs)
+    flat = keras.layers.GlobalAveragePooling2D()(fine)
+    student = keras.Model(inputs, keras.layers.Dense(3)(flat))
+    model = SelfDistillationModel(student, Supervised(), taps=[name])
+    plot_attention(model, random(1, 16, 16, 1), path)
+    image, tap = figures[0].axes
+    header = tap.get_title().splitlines()
+    assert header == [
+        "conv3_block4_of_",
+        "the_second_",
+        "stage_",
+        "preactivation_",
+        "relu",
+        "8 x 8",
+        "student",
+    ]
+    below = tap.title.get_window_extent()
+    assert below.x0 > image.get_window_extent().x1
 
 
 @pytest.mark.parametrize(

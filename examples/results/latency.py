@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from keras_selfkd.export.litert import import_litert
+from keras_selfkd.export.litert import allocate, import_litert
 from keras_selfkd.export.onnx import dtype_of, import_onnx
 
 WARM_UP = 20
@@ -23,7 +23,7 @@ def runner(path, threads):
         model_path=str(path), num_threads=threads
     )
     (entry,) = interpreter.get_input_details()
-    interpreter.allocate_tensors()
+    allocate(interpreter)
     interpreter.set_tensor(entry["index"], _image(entry["shape"], entry["dtype"]))
     return interpreter.invoke
 

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_selfkd.export.batches import image_batches, in_batches, whole_batches
+from keras_selfkd.export.quiet import without_line
 
 QUANTIZATIONS = (None, "float16", "dynamic", "int8", "int16x8")
 CALIBRATED = ("int8", "int16x8")
@@ -72,15 +73,14 @@ def predict_tflite(path, images, batch_size=32):
         ValueError: If there are no images, or if they are not of the file's shape.
         ImportError: If `ai_edge_litert` is missing.
     """
-    litert = import_litert("interpreter")
-    interpreter = litert.Interpreter(model_path=str(path))
+    interpreter = import_litert("interpreter").Interpreter(model_path=str(path))
     (source,) = interpreter.get_input_details()
     (result,) = interpreter.get_output_details()
     fixed, *shape = source["shape_signature"].tolist()
     size = batch_size if fixed < 0 else fixed
     if fixed < 0:
         interpreter.resize_tensor_input(source["index"], (size, *shape))
-    interpreter.allocate_tensors()
+    allocate(interpreter)
 
     def run(batch):
         interpreter.set_tensor(source["index"], _to_file(batch, source))
@@ -117,6 +117,12 @@ def count_operators(path):
     operators = (operator for graph in model.subgraphs for operator in graph.operators)
     counts = collections.Counter(names[codes[op.opcodeIndex]] for op in operators)
     return dict(counts.most_common())
+
+
+def allocate(interpreter):
+    """Makes an interpreter ready to run, without its note on how it will run."""
+    with without_line("Created TensorFlow Lite XNNPACK delegate"):
+        interpreter.allocate_tensors()
 
 
 def import_litert(module):
