@@ -118,6 +118,7 @@ def test_the_plan_says_how_the_student_starts_a_line_each(built, capsys):
         assert sum(words in line for line in said) == 1
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_as_an_uninterrupted_one(trained, tmp_path, monkeypatch):
     arguments = [
         *FLAGS,
