@@ -221,7 +221,7 @@ def test_make_installs_only_what_the_target_needs(tmp_path, target, extra):
 
 @pytest.mark.slow
 @pytest.mark.minutes
-def test_demo_runs_from_a_fresh_clone(tmp_path):
+def test_demo_runs_from_a_fresh_clone_and_the_wheel_without_it(tmp_path):
     """Needs a package index: it fills an environment of its own."""
     listing = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
     for name in filter(None, run(*listing, cwd=ROOT).stdout.split("\0")):

@@ -87,6 +87,6 @@ def test_script_is_short_and_says_what_it_takes(name):
     assert len(text.splitlines()) <= 60
     assert re.search(
         rf"`python -m examples\.{name}_script` in a clone took \d+ s of CPU time "
-        r"\(2 cores, 20\d\d-\d\d-\d\d\)\.\n\"\"\"",
+        r"on 2 cores\n\(20\d\d-\d\d-\d\d\)\.\n\"\"\"",
         text,
     )
