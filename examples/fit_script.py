@@ -5,7 +5,8 @@ the log: each term of the loss has its line, and at the accuracy on the test ima
 Beside it are a script for branches, a memory, averages, a trained teacher, masks and
 several labels: `examples/*_script.py`.
 
-`python -m examples.fit_script` took 20 s of CPU time on 2 cores, 2026-11-27.
+`python -m examples.fit_script` in a clone took 20 s of CPU time on 2 cores
+(2026-11-27).
 """
 
 import keras

@@ -6,7 +6,8 @@ other; soft labels are then those of each label. One logit, a single yes or no, 
 alike. Look at the accuracy of each label, and of all three together; with 300 images
 and one seed a point is luck.
 
-`python -m examples.labels_script` took 23 s of CPU time on 2 cores, 2026-11-27.
+`python -m examples.labels_script` in a clone took 23 s of CPU time on 2 cores
+(2026-11-27).
 """
 
 import keras

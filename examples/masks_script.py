@@ -5,7 +5,8 @@ its id is the loss's `ignore_class`, and counts in no term and no metric. Look a
 mean IoU; pixel accuracy is mostly the ground's. At the end a picture of what hangs
 where on the U-Net is in structure.png.
 
-`python -m examples.masks_script` took 74 s of CPU time on 2 cores, 2026-11-27.
+`python -m examples.masks_script` in a clone took 74 s of CPU time on 2 cores
+(2026-11-27).
 """
 
 import keras

@@ -4,7 +4,8 @@ The teacher is trained first, plainly, and is left as it is afterwards. Look at
 both students, and at their size beside the teacher's; with 300 images and one seed a
 point is luck.
 
-`python -m examples.taught_script` took 20 s of CPU time on 2 cores, 2026-11-27.
+`python -m examples.taught_script` in a clone took 20 s of CPU time on 2 cores
+(2026-11-27).
 """
 
 import keras

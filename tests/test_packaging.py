@@ -1,6 +1,7 @@
 import ast
 import importlib.metadata
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -220,7 +221,7 @@ def test_make_installs_only_what_the_target_needs(tmp_path, target, extra):
 
 @pytest.mark.slow
 @pytest.mark.minutes
-def test_demo_runs_from_a_fresh_clone(tmp_path):
+def test_demo_runs_from_a_fresh_clone_and_the_wheel_without_it(tmp_path):
     """Needs a package index: it fills an environment of its own."""
     listing = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
     for name in filter(None, run(*listing, cwd=ROOT).stdout.split("\0")):
@@ -234,8 +235,72 @@ def test_demo_runs_from_a_fresh_clone(tmp_path):
     scores = json.loads((folder / "result.json").read_text())["scores"]
     assert scores["supervised"]["accuracy"] > 0.93
     assert scores["frskd"]["accuracy"] > 0.93
-    packages = run(tmp_path / ".venv/bin/python", "-m", "pip", "list").stdout
+    python = tmp_path / ".venv/bin/python"
+    packages = run(python, "-m", "pip", "list").stdout
     assert not re.search("^(pytest|keras-cv|keras-hub) ", packages, re.MULTILINE)
+    # The environment is good for another test, which would fill one like it.
+    wheel_works_without_the_clone(python, tmp_path)
+
+
+# Another kind of method than README's ten lines show, and the file that is shipped.
+SHIP = """
+import tensorflow as tf
+from keras_selfkd import PSKD, export_student, with_index
+
+images = tf.random.uniform((8, 96, 96, 3), maxval=255.0)
+data = tf.data.Dataset.from_tensor_slices((images, tf.range(8)))
+model = SelfDistillationModel(student, PSKD(examples=8))
+model.compile(optimizer="sgd", loss=loss, metrics=["accuracy"])
+model.fit(with_index(data).batch(4), epochs=1, shuffle=False)
+print(export_student("student.keras", "student.tflite"))
+print("from", keras_selfkd.__file__)
+"""
+
+
+def wheel_works_without_the_clone(python, clone):
+    """Builds the wheel, and runs what a user of it would in an empty directory.
+
+    Args:
+        python: Path of the interpreter of an environment to install it in. What its
+            extra for LiteRT files does not ask for counts as not installed.
+        clone: Path of the tree.
+    """
+    folder = clone / "empty"
+    folder.mkdir()
+    pip = (python, "-m", "pip", "--quiet")
+    wheel = f"keras_selfkd-{keras_selfkd.__version__}-py3-none-any.whl"
+    for command in (
+        ("wheel", "--no-deps", f"--wheel-dir={clone / 'wheel'}", clone),
+        ("uninstall", "--yes", "keras_selfkd"),
+        ("install", "--no-deps", clone / "wheel" / wheel),
+    ):
+        result = run(*pip, *command)
+        assert result.returncode == 0, result.stderr
+    requirements = importlib.metadata.requires("keras_selfkd")
+    others = [r for r in requirements if "extra ==" in r and "litert" not in r]
+    absent = {module_of(name.strip()) for name in names(others)} - {
+        "tensorflow",
+        "absl",
+    }
+    assert {"matplotlib", "sklearn", "onnx"} < absent
+    ten_lines = re.search(
+        "```python\n(.*?)```", (clone / "README.md").read_text(), re.S
+    )
+    setup = f"import sys; sys.modules.update({dict.fromkeys(absent)})\n"
+    code = f"{setup}import keras_selfkd\n{ten_lines[1]}{SHIP}"
+    result = run(python, "-c", code, cwd=folder, env=without_paths())
+    assert result.returncode == 0, result.stderr[-5000:]
+    assert re.search(r"from .*site-packages/keras_selfkd/__init__\.py", result.stdout)
+    assert "agree" in result.stdout
+    assert {path.name for path in folder.iterdir()} >= {
+        "student.keras",
+        "student.tflite",
+    }
+
+
+def without_paths():
+    """The environment's variables but those that lead Python to this clone."""
+    return {name: os.environ[name] for name in os.environ if name != "PYTHONPATH"}
 
 
 def test_ci_runs_every_check():
