@@ -11,13 +11,17 @@ class TwoRates:
     is `slow_rate` times the others', whatever the schedule.
 
     Args:
-        slow_variables: List of paths of variables (`variable.path`). Defaults to none.
+        slow_variables: List of paths of variables (`variable.path`), or of positions
+            among the trainable ones: a file holds those, as paths may be others when a
+            model is loaded. Defaults to none.
         slow_rate: Float in [0, 1]; 0 leaves these variables as they are. Defaults to
             `1.0`.
 
+    Not for optimizers that decay weights in a way of their own, as Keras's Muon does.
+
     Raises:
         ValueError: If `slow_rate` is out of range, and on the first step for a path
-            that no variable has.
+            or position that no variable has.
     """
 
     def __init__(self, *args, slow_variables=(), slow_rate=1.0, **kwargs):
@@ -31,15 +35,25 @@ class TwoRates:
 
     def build(self, variables):
         """Makes the state of the optimizer, and finds the slow ones of `variables`."""
-        slow = {*self.slow_variables}
+        if self.built:
+            return
         paths = [getattr(variable, "path", variable.name) for variable in variables]
-        unknown = sorted(slow - {*paths})
+        known = {*paths, *range(len(paths))}
+        unknown = [one for one in self.slow_variables if one not in known]
         if unknown:
             raise ValueError(
                 "Expected `slow_variables` to be paths of trainable variables, "
                 f"`variable.path`. Received: {unknown[:3]}, which none has"
             )
-        self._factors = [self.slow_rate if path in slow else 1.0 for path in paths]
+        named = {*self.slow_variables}
+        self.slow_variables = [
+            position
+            for position, path in enumerate(paths)
+            if position in named or path in named
+        ]
+        self._factors = [1.0] * len(paths)
+        for position in self.slow_variables:
+            self._factors[position] = self.slow_rate
         super().build(variables)
 
     def update_step(self, gradient, variable, learning_rate):
@@ -104,7 +118,8 @@ class SGDWithL2(TwoRates, keras.optimizers.SGD):
             passed on to `keras.optimizers.SGD`.
 
     Raises:
-        ValueError: If `l2` is negative, and as `TwoRates` says.
+        ValueError: If `l2` is negative, or comes with `weight_decay` and
+            `slow_variables`, and as `TwoRates` says.
 
     Example:
     >>> weight = keras.Variable([1.0])
@@ -121,6 +136,11 @@ class SGDWithL2(TwoRates, keras.optimizers.SGD):
         super().__init__(
             learning_rate=learning_rate, momentum=momentum, nesterov=nesterov, **kwargs
         )
+        if l2 and self.weight_decay and self.slow_variables:
+            raise ValueError(
+                "Expected `l2` or `weight_decay` beside `slow_variables`, not both. "
+                f"Received: l2={l2}, weight_decay={self.weight_decay}"
+            )
         self.l2 = l2
 
     def update_step(self, gradient, variable, learning_rate):

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_selfkd.batch import images_and_keys
 from keras_selfkd.distributed import replicas
-from keras_selfkd.distributed.layers import layers_in
+from keras_selfkd.distributed.layers import derive_constants
 from keras_selfkd.distributed.replicated_model import ReplicatedModel
 from keras_selfkd.graph import like_inputs
 from keras_selfkd.pixels import at_size_of, is_dense
@@ -48,10 +48,7 @@ class StudentModel(SeededModel, ReplicatedModel):
         copy = keras.models.clone_model(self.student)
         for theirs, own in zip(copy.variables, self.student.variables, strict=True):
             theirs.assign(averages.get(id(own), own))
-        for layer in layers_in(copy):
-            # A Normalization computes with what it derives of its weights.
-            if hasattr(layer, "finalize_state"):
-                layer.finalize_state()
+        derive_constants(copy)
         return copy
 
     def exits(self):

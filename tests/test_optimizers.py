@@ -129,9 +129,26 @@ def slow_model(student):
     return model
 
 
-def test_two_rates_survive_a_file_and_go_on_bit_for_bit(tmp_path):
-    batch = toys.class_data(8)
-    model = slow_model(toys.classifier(stages=toys.FEW_STAGES))
+def sequential_student():
+    return keras.Sequential(
+        [
+            keras.Input((16, 16, 3)),
+            keras.Sequential([keras.layers.Conv2D(4, 3, name="conv")], name="stem"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(toys.CLASSES, name="logits"),
+        ]
+    )
+
+
+# A file's Sequential has other paths than the one that was saved.
+@pytest.mark.parametrize(
+    "student", [lambda: toys.classifier(stages=toys.FEW_STAGES), sequential_student]
+)
+def test_two_rates_survive_a_file_and_go_on_bit_for_bit(tmp_path, student):
+    student = student()
+    images, labels = toys.class_data(8)
+    batch = images[:, :, :, : student.input_shape[-1]], labels
+    model = slow_model(student)
     model.train_on_batch(*batch)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -161,6 +178,20 @@ def test_two_rates_on_two_replicas_are_those_on_one_device(double, two_replicas)
     for before, one, two in zip(start, alone, together, strict=True):
         assert np.any(one != before)
         np.testing.assert_allclose(two, one, rtol=1e-9, atol=1e-12)
+
+
+def test_building_again_swaps_no_rates():
+    optimizer = AdamWAtTwoRates(0.1, slow_variables=["slow"], slow_rate=0.0)
+    slow, fast = (keras.Variable([1.0], name=name) for name in ("slow", "fast"))
+    optimizer.build([slow, fast])
+    optimizer.build([fast, slow])
+    optimizer.apply([keras.ops.ones(1), keras.ops.ones(1)], [slow, fast])
+    assert (float(slow[0]), float(fast[0]) < 1.0) == (1.0, True)
+
+
+def test_error_two_decays_at_two_rates():
+    with pytest.raises(ValueError, match="Expected `l2` or `weight_decay` beside"):
+        SGDWithL2(0.1, l2=0.1, weight_decay=0.1, slow_variables=["slow"], slow_rate=0.1)
 
 
 def test_error_a_slow_variable_that_is_not_there():

@@ -35,7 +35,8 @@ LEARNING_RATE = flags.DEFINE_float(
 BACKBONE_RATE = flags.DEFINE_float(
     "backbone_rate",
     1.0,
-    "Share of the learning rate at which the student's layers before its head train.",
+    "Share of the learning rate at which the student's layers before its head train, "
+    "all of which --weights gives.",
     lower_bound=0.0,
     upper_bound=1.0,
 )

@@ -3,6 +3,7 @@
 from examples.data import inputs
 from examples.runs import recipe
 from examples.students import parts, pretrained
+from keras_selfkd.distributed.layers import derive_constants
 
 
 def read_ahead():
@@ -24,6 +25,7 @@ def begin(student, labels):
     if inputs.WEIGHTS.value is not None:
         start = pretrained.start(student, inputs.WEIGHTS.value, labels)
         student.set_weights(start.values)
+        derive_constants(student)
     if inputs.FREEZE_UNTIL.value is not None:
         parts.freeze_until(student, inputs.FREEZE_UNTIL.value)
 

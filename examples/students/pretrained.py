@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from examples.students.parts import head_of
+from keras_selfkd.distributed.layers import derive_constants
 from keras_selfkd.export.deployment import find_student, load_file
 
 
@@ -56,21 +57,35 @@ def load_network(path, flag):
     Raises:
         ValueError: If there is no such file, or one that cannot be read.
     """
+    return find_student(load_file(_file_of(path), flag))
+
+
+def _file_of(path):
     path = pathlib.Path(path)
-    path = path / "student.keras" if path.is_dir() else path
-    return find_student(load_file(path, flag))
+    return path / "student.keras" if path.is_dir() else path
 
 
-@functools.cache
 def read(path):
     """Reads a run's folder or a `.keras` file; returns `Pretrained`.
 
     Raises:
         ValueError: If there is no such file, or one that cannot be read.
     """
-    network = load_network(path, "--weights")
-    result = pathlib.Path(path) / "result.json"
-    labels = json.loads(result.read_text())["labels"] if result.exists() else None
+    file = _file_of(path)
+    return _read(file, file.stat().st_mtime_ns if file.exists() else None)
+
+
+def forget():
+    """Has `read` read its file again."""
+    _read.cache_clear()
+
+
+@functools.lru_cache(maxsize=1)
+def _read(file, _changed):
+    network = load_network(file, "--weights")
+    result, labels = file.parent / "result.json", None
+    if file.name == "student.keras" and result.exists():  # A run's.
+        labels = json.loads(result.read_text()).get("labels")
     return Pretrained(
         network.name,
         tuple(network.inputs[0].shape[1:]),
@@ -163,8 +178,9 @@ def _of_weights_file(student, path):
         student.load_weights(path, skip_mismatch=True)
     found = student.get_weights()
     student.set_weights(fresh)
+    derive_constants(student)
     return [
-        None if value.dtype.kind == "f" and np.isnan(value).any() else value
+        None if value.dtype.kind == "f" and np.isnan(value).all() else value
         for value in found
     ]
 
@@ -195,7 +211,7 @@ def _check_arrays(student, path):
 
 def _check_images(student, path, theirs):
     ours = tuple(student.inputs[0].shape[1:])
-    if theirs == ours:
+    if all(size in (None, own) for size, own in zip(theirs, ours, strict=True)):
         return
     remedy = ""
     if theirs[-1] == ours[-1]:

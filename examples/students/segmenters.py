@@ -9,7 +9,7 @@ import keras
 from keras import layers, ops
 
 from examples.students.convnets import conv, norm_relu, without_rescaling
-from keras_selfkd.distributed.layers import layers_in
+from keras_selfkd.distributed.layers import derive_constants, layers_in
 from keras_selfkd.networks import bifpn
 from keras_selfkd.taps import Tapped
 
@@ -171,6 +171,7 @@ def fpn_on(backbone, input_shape, classes, channels=48):
     try:
         copy = type(backbone).from_config(config)
         copy.set_weights(backbone.get_weights())
+        derive_constants(copy)
         # Keras ignores `copy.trainable = True` where that is so already.
         for layer in layers_in(copy):
             layer.trainable = True

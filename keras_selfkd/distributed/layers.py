@@ -14,6 +14,17 @@ def layers_in(layer):
     return layer._flatten_layers(include_self=False)
 
 
+def derive_constants(model):
+    """Has layers that compute with what they derive of their weights do so anew.
+
+    Keras does it when it loads a file; `set_weights` and `assign` leave a
+    Normalization layer with the mean and variance that it had before.
+    """
+    for layer in layers_in(model):
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
+
+
 def synchronize_batch_norm(model):
     """Has a model's BatchNorm layers take their statistics over all replicas.
 

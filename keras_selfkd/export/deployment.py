@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_selfkd.distributed.layers import derive_constants
 from keras_selfkd.export.batches import image_batches
 from keras_selfkd.export.head import HEADS, with_head
 
@@ -156,9 +157,10 @@ def load_file(path, name="the file"):
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except _UNREADABLE as error:
+        cause, *_ = [*str(error).strip().splitlines(), type(error).__name__]
         raise ValueError(
             f"Expected {name} to be a whole `.keras` file that this Keras can read. "
-            f"Received: {path}. The cause: {error}"
+            f"Received: {path}. The cause: {cause}"
         ) from error
 
 
@@ -204,9 +206,7 @@ def _in_float32(model):
         config, custom_objects={c.__name__: c for c in own}, safe_mode=False
     )
     copy.set_weights(model.get_weights())
-    for layer in all_layers(copy):
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # It computes with constants made of its weights.
+    derive_constants(copy)
     return copy
 
 

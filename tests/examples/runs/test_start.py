@@ -70,7 +70,7 @@ def test_method_and_baseline_start_from_the_same_weights(built, trained):
 
 def test_what_is_loaded_does_not_shift_the_seeds(built, trained):
     """The first build reads the file, the second does not: both make one head."""
-    pretrained.read.cache_clear()
+    pretrained.forget()
     heads = [built("--method=frskd")[0].get_weights() for _ in range(2)]
     for first, second in zip(*heads, strict=True):
         np.testing.assert_array_equal(first, second)

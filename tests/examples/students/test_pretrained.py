@@ -58,8 +58,24 @@ def test_a_file_of_the_same_network(tmp_path, ending, classes):
 def test_a_run_of_other_classes_of_the_same_number(tmp_path, labels):
     path = run_folder(tmp_path / "run", labels)
     student = small_resnet((16, 16, 3), 5)
-    start = pretrained.start(student, path, LABELS)
-    assert_start(start, student, network(), head_is_fresh=labels != LABELS)
+    for named in (path, path / "student.keras"):
+        start = pretrained.start(student, named, LABELS)
+        assert_start(start, student, network(), head_is_fresh=labels != LABELS)
+
+
+def test_a_file_that_has_changed_is_read_again(tmp_path):
+    student, path = small_resnet((16, 16, 3), 5), tmp_path / "one.keras"
+    for trained in (network(), small_resnet((16, 16, 3), 5)):
+        trained.save(path)
+        start = pretrained.start(student, path, LABELS)
+        assert_start(start, student, trained, head_is_fresh=False)
+
+
+def test_a_network_for_images_of_any_size(tmp_path):
+    network(shape=(None, None, 3)).save(tmp_path / "one.keras")
+    student = small_resnet((16, 16, 3), 5)
+    start = pretrained.start(student, tmp_path / "one.keras", LABELS)
+    assert_start(start, student, network(), head_is_fresh=False)
 
 
 def test_a_file_of_a_training_holds_the_student(tmp_path):
