@@ -9,6 +9,7 @@ what self-distillation is compared with, seed by seed, on the test images.
 """
 
 import csv
+import itertools
 import pathlib
 import statistics
 from typing import NamedTuple
@@ -34,7 +35,7 @@ class Budget(NamedTuple):
         epochs: Epochs of plain training that every leg had the time of.
         free: Name of the strongest free leg.
         best: Name of the strongest self-distilled leg.
-        gains: Dict from self-distilled leg to its `Comparison` with `free`.
+        gains: Dict from each other leg to its `Comparison` with `free`.
     """
 
     epochs: int
@@ -60,10 +61,9 @@ def budgets(rows, metric):
     for epochs in sorted({row["budget"] for row in rows}):
         own = [row for row in rows if row["budget"] == epochs]
         free = strongest(row for row in own if is_free(row))
-        taught = [row for row in own if not is_free(row)]
-        against = [row for row in own if row["leg"] == free]
-        gains = {one.leg: one for one in compare(against + taught, metric, free)}
-        found.append(Budget(epochs, free, strongest(taught), gains))
+        best = strongest(row for row in own if not is_free(row))
+        gains = {one.leg: one for one in compare(own, metric, free)}
+        found.append(Budget(epochs, free, best, gains))
     return found
 
 
@@ -92,14 +92,14 @@ def tables(name, rows, metric):
         names = ["", f"{one.free} ", f"{one.best} "]
         cells = [f"{n}{score}" for n, score in zip(names, scores, strict=True)]
         lines.append([str(one.epochs), *cells, _points(one.gains[one.best])])
-    legs = dict.fromkeys(leg for one in found for leg in one.gains)
+    legs = dict.fromkeys(row["leg"] for row in rows)
     other = [["leg"] + [f"{one.epochs} epochs: {one.free}" for one in found]]
     other += [
         [leg] + [_points(one.gains[leg]) if leg in one.gains else "" for one in found]
         for leg in legs
     ]
     title = f"## {name}: {metric.replace('_', ' ')}, %"
-    between = "Every self-distilled leg against the strongest free one, points:"
+    between = "Every leg against the strongest free one, points:"
     return f"{title}\n\n{_markdown(lines)}\n\n{between}\n\n{_markdown(other)}\n"
 
 
@@ -129,11 +129,14 @@ def draw(studies, path):
     """
     figure = new_figure(1.8 + 4.0 * len(studies), 4.2)
     panels = figure.subplots(1, len(studies), squeeze=False)[0]
-    every = [row for rows, _ in studies.values() for row in rows if not is_free(row)]
+    every = [row for rows, _ in studies.values() for row in rows]
+    free = dict.fromkeys(row["leg"] for row in every if is_free(row))
+    taught = dict.fromkeys(row["leg"] for row in every if not is_free(row))
     styles = {
-        leg: style_of(number)
-        for number, leg in enumerate(dict.fromkeys(row["leg"] for row in every))
+        leg: {"color": "0.5", "ls": "--", "marker": marker}
+        for leg, marker in zip(free, itertools.cycle(".xv+1"))
     }
+    styles |= {leg: style_of(number) for number, leg in enumerate(taught)}
     for axes, (name, study) in zip(panels, studies.items(), strict=True):
         _draw_study(axes, *study, styles)
         axes.set_title(name)
@@ -154,14 +157,12 @@ def _draw_study(axes, rows, metric, styles):
         means = [_mean(rows, *pair, metric) for pair in zip(epochs, legs, strict=True)]
         axes.plot(epochs, means, **style)
 
-    baseline = rows[0]["leg"]
-    curve([baseline] * len(epochs), color="0.5", ls=":", marker=".", label=baseline)
     free = [one.free for one in found]
     curve(free, color="0.3", lw=3, marker="*", ms=10, label="strongest free")
     for leg, style in styles.items():
-        if all(leg in one.gains for one in found):
+        if all(leg in (one.free, *one.gains) for one in found):
             curve([leg] * len(epochs), label=plain(leg), **style)
-    axes.set(xlabel=f"time, in epochs of {baseline}", xscale="log")
+    axes.set(xlabel=f"time, in epochs of {rows[0]['leg']}", xscale="log")
     axes.set_ylabel(f"{metric.replace('_', ' ')}, %")
     axes.minorticks_off()
     axes.set_xticks(epochs, [str(one) for one in epochs])
