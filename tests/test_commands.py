@@ -16,6 +16,8 @@ from absl import flags
 from absl.testing import flagsaver
 from PIL import Image
 
+from examples.students.by_name import build_student
+
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -62,6 +64,12 @@ def black_and_white(root):
     return ["--dataset=folder", f"--data_dir={root}"]
 
 
+def trained_on_others(root):
+    """The flag that names a network for images like the digits, of other classes."""
+    build_student("thin_resnet18", (32, 32, 1), 4).save(root / "other.keras")
+    return f"--weights={root / 'other.keras'}"
+
+
 def run_in_this_process(module, *arguments):
     """Runs what `python -m module ...` does, but eagerly: large students, few steps."""
     policy, main = keras.config.dtype_policy(), importlib.import_module(module).main
@@ -93,6 +101,8 @@ def test_commands_run(command, tmp_path):
         more += ["--image_size=16"]
     if "--dataset=imagenet2012" in command:
         more += ["--image_size=32"]
+    if "--weights=runs/eighty" in words:
+        more += [trained_on_others(tmp_path)]
     run_in_this_process(*words[2:], *more)
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"student.keras", "result.json"} <= files
