@@ -73,6 +73,7 @@ def convolutions(model):
     return sum("Conv2D" in node.op or "Conv2dNative" in node.op for node in nodes)
 
 
+@pytest.mark.slow
 def test_its_step_computes_no_more_than_plain_training_before():
     late, plain, method = (
         model_with(method)
@@ -98,6 +99,7 @@ def test_is_the_method_itself_from_the_first_epoch_on_where_asked():
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_knows_after_a_resume_that_it_has_begun(tmp_path):
     whole, half = (model_with(Late(FRSKD(width=1, depth=1))) for _ in range(2))
     fit(whole, epochs=3)
@@ -120,6 +122,7 @@ def test_a_second_fit_starts_plainly_again():
         assert fit(model, epochs=2)["attention_loss"][0] == 0
 
 
+@pytest.mark.slow
 def test_on_replicas(two_replicas):
     with two_replicas.scope():
         model = model_with(Late(Deeper(), start=0.5), batch_norm=False)

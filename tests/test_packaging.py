@@ -61,6 +61,7 @@ def names(requirements):
     return {re.split(r"[<>=]", requirement)[0] for requirement in requirements}
 
 
+@pytest.mark.slow
 def test_the_package_imports_without_any_extra(setup_arguments):
     # TensorFlow brings absl.
     needed = names(setup_arguments["install_requires"]) | {"absl-py"}

@@ -120,6 +120,7 @@ def test_evaluation_counts_every_example_once(two_replicas, eagerly):
     np.testing.assert_allclose(model.predict(data, verbose=0), logits, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_empty_replica_trains_eagerly(two_replicas):
     with two_replicas.scope():
         model = SelfDistillationModel(toys.classifier(), Deeper())
@@ -141,6 +142,7 @@ class ReplicaWeights:
                 np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
 def test_what_is_not_finite_on_one_replica_skips_the_step_on_all(two_replicas, policy):
     keras.config.set_dtype_policy(policy)
@@ -192,6 +194,7 @@ def test_gradients_that_overflow_on_one_replica_skip_the_step_on_all(two_replica
     assert optimizer.dynamic_scale.numpy() == 2.0**14
 
 
+@pytest.mark.slow
 def test_without_the_optimizers_hooks_keras_sums_the_gradients(
     two_replicas, monkeypatch
 ):

@@ -5,10 +5,12 @@ import subprocess
 import sys
 
 import keras
+import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_script_trains_and_saves_an_ordinary_student(tmp_path):
     result = subprocess.run(
         [sys.executable, "-m", "examples.fit_script"],

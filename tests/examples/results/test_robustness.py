@@ -1,3 +1,4 @@
+import functools
 from typing import Any, NamedTuple
 
 import keras
@@ -37,6 +38,12 @@ def student(sure=1.0):
     return model
 
 
+@functools.cache
+def rated(sure=1.0, validation=True):
+    """A student under all corruptions, once."""
+    return robustness.rate_robustness(student(sure), data(validation))
+
+
 def test_the_temperature_undoes_a_scale():
     random = np.random.default_rng(0)
     logits = random.normal(size=(4000, 3))
@@ -47,7 +54,7 @@ def test_the_temperature_undoes_a_scale():
 
 
 def test_a_student_under_corruptions():
-    found = robustness.rate_robustness(student(), data())
+    found = rated()
     assert found["images"] == 12
     assert found["corrupted"].keys() == CORRUPTIONS.keys()
     assert all(len(of) == len(STRENGTHS) for of in found["corrupted"].values())
@@ -59,7 +66,7 @@ def test_a_student_under_corruptions():
 
 
 def test_scaling_does_not_make_calibration_worse():
-    unsure = robustness.rate_robustness(student(0.1), data())
+    unsure = rated(0.1)
     assert unsure["temperature"] < 1
     images, labels = (np.concatenate(all) for all in zip(*data().test, strict=True))
     before = rate(student(0.1).predict(images, verbose=0), labels).score
@@ -68,7 +75,7 @@ def test_scaling_does_not_make_calibration_worse():
 
 
 def test_without_validation_images_nothing_is_scaled():
-    found = robustness.rate_robustness(student(), data(validation=False))
+    found = rated(validation=False)
     assert not {"temperature", "scaled_nll"} & found.keys()
     assert robustness.table({"plain": [found]}).count("\n") == 2
 
@@ -76,12 +83,12 @@ def test_without_validation_images_nothing_is_scaled():
 def test_what_is_kept_is_read_again(tmp_path):
     assert robustness.kept(tmp_path) is None
     robustness.keep(tmp_path, student(), data())
-    assert robustness.kept(tmp_path) == robustness.rate_robustness(student(), data())
+    assert robustness.kept(tmp_path) == rated()
 
 
 def test_table_and_picture(tmp_path):
-    found = robustness.rate_robustness(student(), data())
-    other = robustness.rate_robustness(student(0.1), data())
+    found = rated()
+    other = rated(0.1)
     legs = {"plain": [found, other], "a | b": [found]}
     text = robustness.write(tmp_path, legs, "command", "study")
     header, _, first, second = text.splitlines()

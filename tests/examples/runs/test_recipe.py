@@ -25,6 +25,7 @@ def test_the_baseline_may_have_epochs_of_its_own(given, epochs):
         assert recipe.epochs() == epochs["ols"]
 
 
+@pytest.mark.slow
 def test_a_run_trains_each_for_its_own_epochs(tmp_path):
     few = ("--train_per_class=10", "--batch_size=50", "--noexport", "--method=ols")
     folder = f"--run_dir={tmp_path}"
