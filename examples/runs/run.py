@@ -34,27 +34,29 @@ class Run:
         """Whether the results are there."""
         return (self.path / "result.json").exists()
 
-    def claim(self, flags, resume=False, overwrite=False):
+    def claim(self, flags, resume=False, overwrite=False, defaults=()):
         """Takes the directory for a recipe, or checks that it already holds this one.
 
         Args:
             flags: List of the recipe's flags in command-line form.
             resume: Boolean, whether to go on where an earlier run stopped.
             overwrite: Boolean, whether to delete an earlier run.
+            defaults: Those of the flags that are as they are without being given: a run
+                that was started before there was such a flag goes on. Defaults to none.
 
         Raises:
             ValueError: If the directory holds another run, no run at all, or cannot be
                 written.
         """
         try:
-            self._claim(flags, resume, overwrite)
+            self._claim(flags, resume, overwrite, defaults)
         except OSError as error:
             raise ValueError(
                 "Expected --run_dir to be a directory that can be made and written. "
                 f"Received: --run_dir={self.path} ({error})"
             ) from error
 
-    def _claim(self, flags, resume, overwrite):
+    def _claim(self, flags, resume, overwrite, defaults):
         config = self.path / "flags.cfg"
         if resume or overwrite:
             for unfinished in self.path.glob(".*.partial-*"):
@@ -66,7 +68,7 @@ class Run:
                     f"--run_dir={self.path}, which holds other files"
                 )
             if resume and not overwrite:
-                _check_same(flags, config)
+                _check_same(flags, config, defaults)
                 return
             if not overwrite:
                 state = "a finished" if self.finished else "an interrupted"
@@ -113,16 +115,23 @@ class Run:
             shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
 
 
-def _check_same(flags, config):
+def _check_same(flags, config, defaults):
     lines = config.read_text().splitlines()
     before = {line for line in lines if not line.startswith(("#", *FREE_FLAGS))}
-    now = {flag for flag in flags if not flag.startswith(FREE_FLAGS)}
+    named = {_name(line) for line in before}
+    later = {flag for flag in defaults if _name(flag) not in named}
+    now = {flag for flag in flags if not flag.startswith(FREE_FLAGS)} - later
     if now != before:
         raise ValueError(
             f"{config.parent} was started with {sorted(before - now)}, not with "
             f"{sorted(now - before)}. Resume it with --flagfile={config} "
             f"--run_dir={config.parent}, or start another --run_dir."
         )
+
+
+def _name(line):
+    """Returns the name of a flag in command-line form, the same for `--no` of it."""
+    return line.split("=")[0].removeprefix("--").removeprefix("no")
 
 
 def _read_csv(path):

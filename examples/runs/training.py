@@ -92,7 +92,12 @@ def open_run(name, module, is_chief=True):
     path = pathlib.Path(recipe.RUN_DIR.value or f"runs/{name}")
     run = Run(path, note, is_chief)
     if is_chief:
-        run.claim(recipe.flags_of(module), recipe.RESUME.value, recipe.OVERWRITE.value)
+        run.claim(
+            recipe.flags_of(module),
+            recipe.RESUME.value,
+            recipe.OVERWRITE.value,
+            recipe.defaults_of(module),
+        )
     return run
 
 

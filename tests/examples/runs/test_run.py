@@ -125,6 +125,21 @@ def test_resuming_may_read_the_data_elsewhere_and_print_less(tmp_path):
     assert (tmp_path / "flags.cfg").read_text() == "--epochs=3\n--seed=0\n"
 
 
+def test_resuming_a_run_from_before_there_was_a_flag(tmp_path):
+    claimed(tmp_path)
+    later, usual = "--backbone_rate=1.0", "--noaveraged"
+    Run(tmp_path).claim([*FLAGS, later, usual], True, defaults=[later, usual])
+    with pytest.raises(ValueError, match="backbone_rate"):
+        Run(tmp_path).claim([*FLAGS, "--backbone_rate=0.5"], True, defaults=[later])
+
+
+def test_resuming_with_a_flag_back_at_its_default_is_refused(tmp_path):
+    Run(tmp_path).claim(["--averaged", "--epochs=3"])
+    now = ["--epochs=3", "--noaveraged"]
+    with pytest.raises(ValueError, match="averaged"):
+        Run(tmp_path).claim(now, True, defaults=["--noaveraged"])
+
+
 def test_resuming_what_never_started_starts_it(tmp_path):
     Run(tmp_path / "new").claim(FLAGS, resume=True)
     assert (tmp_path / "new" / "flags.cfg").exists()
