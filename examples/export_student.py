@@ -273,7 +273,10 @@ def main(argv):
         _INPUT_DTYPE.value,
         _DATA_LICENSE.value,
     )
-    print(f"\n{aligned(rows)}\n{folder}/: model_card.md, export.json and the files")
+    print(
+        f"\n{aligned(rows)}\n{model_card.images_of(source)}\n"
+        f"{folder}/: model_card.md, export.json and the files"
+    )
 
 
 if __name__ == "__main__":

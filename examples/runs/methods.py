@@ -206,7 +206,12 @@ def _define(name):
 
 
 def _help(name, takers):
-    """What the first constructor's docstring says of an argument."""
+    """Who takes an argument, and what the first of their docstrings says of it."""
+    names = "|".join(key for key, kind in METHODS.items() if kind in takers)
+    return f"[{names}] {_documented(name, takers)}"
+
+
+def _documented(name, takers):
     for kind in takers:
         found = re.search(
             rf"^    +{name}: (.*?)(?=^    +\w+: |^ *\*\*|^$)",

@@ -79,7 +79,7 @@ def check_installed():
 
 
 def open_run(name, module, is_chief=True):
-    """Returns the `Run` that the flags ask for, its directory claimed by the chief.
+    """Returns the `Run` that the flags ask for, if its directory is to be had.
 
     Args:
         name: Name of the run, used where `--run_dir` is not given.
@@ -92,13 +92,23 @@ def open_run(name, module, is_chief=True):
     path = pathlib.Path(recipe.RUN_DIR.value or f"runs/{name}")
     run = Run(path, note, is_chief)
     if is_chief:
-        run.claim(
-            recipe.flags_of(module),
-            recipe.RESUME.value,
-            recipe.OVERWRITE.value,
-            recipe.defaults_of(module),
-        )
+        run.check(**_recipe(module))
     return run
+
+
+def claim(run, module):
+    """Takes the run's directory, once all flags are known to fit; the chief does."""
+    if run.is_chief:
+        run.claim(**_recipe(module))
+
+
+def _recipe(module):
+    return {
+        "flags": recipe.flags_of(module),
+        "resume": recipe.RESUME.value,
+        "overwrite": recipe.OVERWRITE.value,
+        "defaults": recipe.defaults_of(module),
+    }
 
 
 def fit(model, method, data, run, metric, verbose=None):

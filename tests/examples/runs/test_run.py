@@ -89,8 +89,17 @@ def test_an_earlier_run_is_not_replaced_by_accident(tmp_path, finished):
     if finished:
         (tmp_path / "result.json").write_text("{}")
     state = "a finished" if finished else "an interrupted"
-    with pytest.raises(ValueError, match=f"holds {state} run. Pass --resume"):
+    match = f"holds {state} run with these flags. Pass --resume"
+    with pytest.raises(ValueError, match=match):
         Run(tmp_path).claim(FLAGS)
+
+
+def test_a_run_of_other_flags_is_not_to_be_resumed(tmp_path):
+    claimed(tmp_path)
+    with pytest.raises(ValueError, match="another --run_dir, or") as error:
+        Run(tmp_path).claim(["--epochs=5", "--seed=0"])
+    assert "run with ['--epochs=3'], not with ['--epochs=5']" in str(error.value)
+    assert "--resume" not in str(error.value)
 
 
 def test_overwriting_starts_from_nothing(tmp_path):
