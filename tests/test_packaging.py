@@ -233,10 +233,10 @@ def test_demo_runs_from_a_fresh_clone_and_the_wheel_without_it(tmp_path):
     result = run("make", "demo", cwd=clone)
     assert result.returncode == 0, result.stderr
     assert "1,297 of 1,297 predictions agree with Keras" in result.stdout
-    folder = clone / "runs" / "digits-small_resnet-frskd-0"
+    folder = clone / "runs" / "digits-small_resnet-cskd-0"
     scores = json.loads((folder / "result.json").read_text())["scores"]
     assert scores["supervised"]["accuracy"] > 0.93
-    assert scores["frskd"]["accuracy"] > 0.93
+    assert scores["cskd"]["accuracy"] > 0.93
     python = clone / ".venv/bin/python"
     # A script beside the clone must not take that for the package.
     code = "import keras_selfkd; print(keras_selfkd.FRSKD)"

@@ -26,7 +26,13 @@ METHODS = {
 _OWN_DEFAULTS = {"width": "1"}
 _MIXINGS = {"none": None, "mixup": Mixup, "cutmix": CutMix}
 
-METHOD = flags.DEFINE_enum("method", "frskd", list(METHODS), "What to train with.")
+METHOD = flags.DEFINE_enum(
+    "method",
+    "frskd",
+    list(METHODS),
+    "What to train with; by default what was best for the same time "
+    "(docs/which_method.md): cskd for classes, frskd for masks.",
+)
 BASELINE = flags.DEFINE_bool(
     "baseline", True, "First train plainly by the same recipe, to compare with."
 )
