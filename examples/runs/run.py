@@ -9,6 +9,7 @@ from keras_selfkd.files import staging
 
 # A run stays the same run wherever its data lies and however much it prints.
 FREE_FLAGS = ("--data_dir", "--download", "--nodownload", "--verbose")
+_FINGERPRINT = "# SHA-256 of --weights: "
 
 
 class Run:
@@ -35,7 +36,7 @@ class Run:
         """Whether the results are there."""
         return (self.path / "result.json").exists()
 
-    def check(self, flags, resume=False, overwrite=False, defaults=()):
+    def check(self, flags, resume=False, overwrite=False, defaults=(), weights=None):
         """Refuses what `claim` would refuse, and changes nothing.
 
         Args:
@@ -44,6 +45,8 @@ class Run:
             overwrite: Boolean, whether to delete an earlier run.
             defaults: Those of the flags that are as they are without being given: a run
                 that was started before there was such a flag goes on. Defaults to none.
+            weights: Fingerprint of the file that the run starts from, which must stay
+                what it was. Defaults to `None`.
 
         Raises:
             ValueError: If the directory holds another run, no run at all, or cannot be
@@ -63,10 +66,11 @@ class Run:
                 )
             if resume and not overwrite:
                 _check_same(flags, config, defaults)
+                _check_weights(weights, config)
             elif not overwrite:
                 self._refuse(_other_flags(flags, config, defaults))
 
-    def claim(self, flags, resume=False, overwrite=False, defaults=()):
+    def claim(self, flags, resume=False, overwrite=False, defaults=(), weights=None):
         """Takes the directory for a recipe, or checks that it already holds this one.
 
         Args:
@@ -74,11 +78,12 @@ class Run:
             resume: As for `check`.
             overwrite: As for `check`.
             defaults: As for `check`.
+            weights: As for `check`.
 
         Raises:
             ValueError: As `check`, or if the directory cannot be written.
         """
-        self.check(flags, resume, overwrite, defaults)
+        self.check(flags, resume, overwrite, defaults, weights)
         config = self.path / "flags.cfg"
         with self._usable():
             if resume or overwrite:
@@ -90,8 +95,9 @@ class Run:
                 shutil.rmtree(self.path)
             self.history = []
             with staging(config) as staged:
-                comment = [f"# {self.note}"] if self.note else []
-                staged.write_text("\n".join([*comment, *flags, ""]))
+                comments = [f"# {self.note}"] if self.note else []
+                comments += [f"{_FINGERPRINT}{weights}"] if weights else []
+                staged.write_text("\n".join([*comments, *flags, ""]))
 
     @contextlib.contextmanager
     def _usable(self):
@@ -158,6 +164,20 @@ def _check_same(flags, config, defaults):
         raise ValueError(
             f"{config.parent} was started with {before}, not with {now}. Resume it "
             f"with --flagfile={config} --run_dir={config.parent}, or start another "
+            "--run_dir."
+        )
+
+
+def _check_weights(weights, config):
+    known = [
+        line.removeprefix(_FINGERPRINT)
+        for line in config.read_text().splitlines()
+        if line.startswith(_FINGERPRINT)
+    ]
+    if weights and known and known != [weights]:
+        raise ValueError(
+            f"The file of --weights is not the one that {config.parent} was started "
+            "from: its contents have changed. Put that back, or start another "
             "--run_dir."
         )
 

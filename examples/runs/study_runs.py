@@ -95,8 +95,8 @@ def alone(study):
 def _claim(study, one):
     note = training.FAST_NOTE if recipe.FAST.value else ""
     run = Run(one.path, note)
-    module = module_of(study.task)
-    run.claim(recipe.flags_of(module), True, defaults=recipe.defaults_of(module))
+    goes_on = {"resume": True, "overwrite": False}
+    run.claim(**training.identity(module_of(study.task)) | goes_on)
     return run
 
 

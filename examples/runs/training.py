@@ -13,6 +13,7 @@ from examples.runs import methods, recipe, tensorboard
 from examples.runs.recorder import Recorder
 from examples.runs.run import Run
 from examples.runs.workers import check_same_epoch
+from examples.students import pretrained
 from keras_selfkd.checkpoints import Checkpoints
 from keras_selfkd.export.litert import import_litert
 from keras_selfkd.plots import new_figure
@@ -92,22 +93,25 @@ def open_run(name, module, is_chief=True):
     path = pathlib.Path(recipe.RUN_DIR.value or f"runs/{name}")
     run = Run(path, note, is_chief)
     if is_chief:
-        run.check(**_recipe(module))
+        run.check(**identity(module))
     return run
 
 
 def claim(run, module):
     """Takes the run's directory, once all flags are known to fit; the chief does."""
     if run.is_chief:
-        run.claim(**_recipe(module))
+        run.claim(**identity(module))
 
 
-def _recipe(module):
+def identity(module):
+    """Returns what makes a run this one, as the arguments of `Run.claim`."""
+    path = inputs.WEIGHTS.value
     return {
         "flags": recipe.flags_of(module),
         "resume": recipe.RESUME.value,
         "overwrite": recipe.OVERWRITE.value,
         "defaults": recipe.defaults_of(module),
+        "weights": path and pretrained.fingerprint(path),
     }
 
 

@@ -149,6 +149,15 @@ def test_resuming_with_a_flag_back_at_its_default_is_refused(tmp_path):
         Run(tmp_path).claim(now, True, defaults=["--noaveraged"])
 
 
+def test_resuming_from_a_file_of_weights_that_has_changed(tmp_path):
+    Run(tmp_path).claim(FLAGS, weights="ab")
+    assert (tmp_path / "flags.cfg").read_text().startswith("# SHA-256 of --weights: ab")
+    Run(tmp_path).claim(FLAGS, resume=True, weights="ab")
+    Run(tmp_path).claim(FLAGS, resume=True)  # The file is gone, or none was kept.
+    with pytest.raises(ValueError, match="contents have changed"):
+        Run(tmp_path).claim(FLAGS, resume=True, weights="cd")
+
+
 def test_resuming_what_never_started_starts_it(tmp_path):
     Run(tmp_path / "new").claim(FLAGS, resume=True)
     assert (tmp_path / "new" / "flags.cfg").exists()
