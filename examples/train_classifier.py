@@ -5,9 +5,9 @@
 reads scikit-learn's 1,797 handwritten digits, which come with the package, trains a
 small ResNet on 300 of them, first plainly and then with CSKD, by one recipe and from
 the same first weights, and compares the two on 1,297 test images. It takes about two
-minutes on 2 CPU cores. A step of CSKD takes 1.37 times as long here; with
---baseline_epochs=55, as in `make demo`, plain training has the same time: seeds 0, 1
-and 2 gave 96.84, 96.68 and 96.92 % plainly, 98.23, 97.53 and 97.84 % with CSKD (AMD
+minutes on 2 CPU cores. A step of CSKD takes 1.39 times as long here; with
+--baseline_epochs=56, as in `make demo`, plain training has the same time: seeds 0, 1
+and 2 gave 96.84, 97.46 and 96.99 % plainly, 98.23, 97.53 and 97.84 % with CSKD (AMD
 EPYC, 2026-11-27). docs/which_method.md says where it does not win.
 
 Weights are those of the last epoch: nothing is chosen on test images. Unlike in the
