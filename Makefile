@@ -26,7 +26,7 @@ help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
 demo: $(VENV)/.examples  ## train a small network with and without self-distillation
-	$(BIN)/python -m examples.train_classifier --overwrite
+	$(BIN)/python -m examples.train_classifier --baseline_epochs=56 --overwrite
 
 demo-segmentation: $(VENV)/.examples  ## the same with masks, on drawn scenes
 	$(BIN)/python -m examples.train_segmenter --overwrite

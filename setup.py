@@ -75,6 +75,9 @@ setup(
     long_description=long_description(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    # An editable install becomes a path, not an import hook: Python asks hooks last,
+    # and would take a clone beside a script, named like it, for the package.
+    package_dir={"": "."},
     packages=find_packages(include=["keras_selfkd", "keras_selfkd.*"]),
     python_requires=">=3.11",
     install_requires=["tensorflow>=2.18", "keras>=3.13", "scipy>=1.13"],

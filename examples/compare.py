@@ -37,7 +37,8 @@ trained. With --jobs=2 two trainings run at a time, each on its share of the cor
 Everything goes to runs/<study>/: results.csv with a line for each training, results.md
 with the table, score_by_time.png, reliability.png, confusion.png, and in runs/ each
 training's history, student and flags; with --robustness also robustness.md and .png, of
-noisy, blurred, shifted, ... test images. Nothing is chosen on test images: students
+noisy, blurred, shifted, ... test images, with --features=digits features-digits.md, of
+other classes told by the students' features. Nothing is chosen on test images: students
 have the weights of the last epoch or, with --best_epoch, of the best on validation
 images.
 """
@@ -51,7 +52,14 @@ from absl import flags
 
 from examples import train_classifier, train_segmenter
 from examples.results import study_report
-from examples.runs import recipe, step_costs, study_robustness, study_runs, training
+from examples.runs import (
+    recipe,
+    step_costs,
+    study_features,
+    study_robustness,
+    study_runs,
+    training,
+)
 from examples.runs.methods import METHODS
 from examples.runs.study import Study, flags_set
 from examples.runs.study_file import (
@@ -87,6 +95,12 @@ _ROBUSTNESS = flags.DEFINE_bool(
     "Then rate the largest budget's students on corrupted test images, and after "
     "temperature scaling.",
 )
+_FEATURES = flags.DEFINE_string(
+    "features",
+    None,
+    "Then rate the largest budget's students as feature extractors for another data "
+    "set: digits, or the name of a TFDS data set.",
+)
 
 
 def open_study(argv):
@@ -108,8 +122,11 @@ def open_study(argv):
             f"Expected task to be one of {', '.join(TASKS)}. Received: {name!r}"
         )
     task = TASKS[name]
-    if _ROBUSTNESS.value and task.dense:
-        raise ValueError("--robustness is of classifiers. Received: --task=segmenter")
+    for holder in (_ROBUSTNESS, _FEATURES):
+        if holder.value and task.dense:
+            raise ValueError(
+                f"--{holder.name} is of classifiers. Received: --task=segmenter"
+            )
     given = given_flags(task, TASKS.values())
     legs = legs_of(task, content.get("legs", {}), content.get("base", {}), given)
     baseline = content.get("baseline", next(iter(legs)))
@@ -169,6 +186,11 @@ def main(argv):
         print(f"\n{study_report.write(study, trainings, costs)}")
         if _ROBUSTNESS.value:
             print(f"\n{study_robustness.write(study, trainings)}")
+        if _FEATURES.value:
+            try:
+                print(f"\n{study_features.write(study, trainings, _FEATURES.value)}")
+            except ValueError as error:
+                sys.exit(f"compare: {error}")
 
 
 def carry_out(study, trainings, costs):

@@ -1,6 +1,6 @@
 """Exports a trained student for servers and edge devices, and rates every file.
 
-  python -m examples.export_student --model=runs/digits-small_resnet-frskd-0
+  python -m examples.export_student --model=runs/digits-small_resnet-cskd-0
 
 reads a finished run of train_classifier or train_segmenter, and its data anew, and
 writes to runs/<name>/export/: LiteRT files (float32, float16 and int8), a SavedModel
@@ -273,7 +273,10 @@ def main(argv):
         _INPUT_DTYPE.value,
         _DATA_LICENSE.value,
     )
-    print(f"\n{aligned(rows)}\n{folder}/: model_card.md, export.json and the files")
+    print(
+        f"\n{aligned(rows)}\n{model_card.images_of(source)}\n"
+        f"{folder}/: model_card.md, export.json and the files"
+    )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import keras_selfkd
 from docs import method_table
+from examples.students import by_name
 from tests import toys
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -158,6 +159,13 @@ def test_the_reference_holds_every_public_name():
         r"^::: keras_selfkd\.(\w+)$", text_of(ROOT / "docs/api.md"), re.M
     )
     assert sorted(named) == sorted(keras_selfkd.__all__)
+
+
+def test_the_students_of_the_runners_are_listed():
+    known = by_name.student_builders() | by_name.segmenter_builders()
+    own = [name for name in known if not hasattr(keras.applications, name)]
+    text = text_of(ROOT / "docs" / "supported_students.md")
+    assert [name for name in own if f"`{name}`" not in text] == []
 
 
 def test_the_site_leads_to_every_page():

@@ -224,23 +224,28 @@ def test_make_installs_only_what_the_target_needs(tmp_path, target, extra):
 @pytest.mark.minutes
 def test_demo_runs_from_a_fresh_clone_and_the_wheel_without_it(tmp_path):
     """Needs a package index: it fills an environment of its own."""
+    clone = tmp_path / "keras_selfkd"
     listing = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
     for name in filter(None, run(*listing, cwd=ROOT).stdout.split("\0")):
         if (ROOT / name).exists():
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, tmp_path / name)
-    result = run("make", "demo", cwd=tmp_path)
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, clone / name)
+    result = run("make", "demo", cwd=clone)
     assert result.returncode == 0, result.stderr
     assert "1,297 of 1,297 predictions agree with Keras" in result.stdout
-    folder = tmp_path / "runs" / "digits-small_resnet-frskd-0"
+    folder = clone / "runs" / "digits-small_resnet-cskd-0"
     scores = json.loads((folder / "result.json").read_text())["scores"]
     assert scores["supervised"]["accuracy"] > 0.93
-    assert scores["frskd"]["accuracy"] > 0.93
-    python = tmp_path / ".venv/bin/python"
+    assert scores["cskd"]["accuracy"] > 0.93
+    python = clone / ".venv/bin/python"
+    # A script beside the clone must not take that for the package.
+    code = "import keras_selfkd; print(keras_selfkd.FRSKD)"
+    result = run(python, "-c", code, cwd=tmp_path, env=without_paths())
+    assert "keras_selfkd.methods" in result.stdout, result.stderr
     packages = run(python, "-m", "pip", "list").stdout
     assert not re.search("^(pytest|keras-cv|keras-hub) ", packages, re.MULTILINE)
     # The environment is good for another test, which would fill one like it.
-    wheel_works_without_the_clone(python, tmp_path)
+    wheel_works_without_the_clone(python, clone)
 
 
 # Another kind of method than README's ten lines show, and the file that is shipped.

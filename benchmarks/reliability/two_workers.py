@@ -2,7 +2,7 @@
 
     python -m benchmarks.reliability.two_workers
 
-runs `python -m examples.train_classifier` with its defaults in one process and as two
+runs `python -m examples.train_classifier --method=frskd` in one process and as two
 workers of this machine, writes both results into reliability.md and the first worker's
 log to two_workers.log. About ten minutes on 2 cores.
 """
@@ -22,7 +22,7 @@ LOG = pathlib.Path("benchmarks/reliability/two_workers.log")
 
 
 def arguments(folder):
-    return ["--noexport", "--verbose=2", f"--run_dir={folder}"]
+    return ["--method=frskd", "--noexport", "--verbose=2", f"--run_dir={folder}"]
 
 
 def train_alone(folder):

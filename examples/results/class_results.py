@@ -24,11 +24,13 @@ _COLUMNS = (
     "training",
 )
 
+_FEW_IMAGES = 100  # Whose accuracy has an interval of 10 points to each side.
+_TOO_FEW = "too few test images to tell (--test_share); "
 _CAUSES = (
-    "too few images or steps (raise --epochs); averages of BatchNorm that lag behind "
-    "the weights (keras_selfkd.recalibrate_batch_norm sets them anew; if that helps, "
-    "lower the layers' momentum); test images of other pixels, colours or cut than the "
-    "training images; test labels of another order or meaning."
+    "too few training images or steps (--epochs); test images of other pixels, colours "
+    "or cut than the training images; test labels of another order or meaning; in a "
+    "script of your own, averages of BatchNorm that lag behind the weights "
+    "(keras_selfkd.recalibrate_batch_norm sets them anew)."
 )
 
 
@@ -189,16 +191,20 @@ def aligned(rows):
 
 
 def _cells(method, score):
-    low, high = score["interval"]
     return (
         method,
         f"{100 * score['accuracy']:.2f} %",
-        f"{100 * low:.1f} - {100 * high:.1f} %",
+        _interval(score),
         f"{score['calibration_error']:.4f}",
         f"{score['parameters']:,}",
         f"{score['bytes']:,} bytes" if "bytes" in score else "none",
         f"{score['seconds']:.0f} s",
     )
+
+
+def _interval(score):
+    low, high = score["interval"]
+    return f"{100 * low:.1f} - {100 * high:.1f} %"
 
 
 def verdict(scores):
@@ -238,8 +244,11 @@ def at_chance(scores, trained, labels):
     chance = np.bincount(labels).max() / len(labels)
     return [
         f"{method} learned its training images (accuracy {100 * trained[method]:.1f} %)"
-        f", but on test images ({100 * score['accuracy']:.1f} %) it is no better than "
-        f"naming one class always ({100 * chance:.1f} %). Likely causes: {_CAUSES}"
+        f", but on {score['images']:,} test images its "
+        f"{100 * score['accuracy']:.1f} % (95 % interval {_interval(score)}) is not "
+        f"surely better than naming one class always ({100 * chance:.1f} %). Likely "
+        "causes: "
+        f"{_TOO_FEW if score['images'] < _FEW_IMAGES else ''}{_CAUSES}"
         for method, score in scores.items()
         if score["interval"][0] <= chance and trained[method] > score["interval"][1]
     ]

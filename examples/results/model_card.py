@@ -47,12 +47,22 @@ def rows_of(measured, metric):
                 name,
                 f"{facts['bytes']:,} bytes",
                 f"{facts['max_difference']:.2g}",
-                f"{100 * facts['agreement']:.1f} %",
+                f"{100 * facts['agreement']:.1f} % of {facts['samples']} images",
                 "" if score is None else f"{100 * score:.2f} %",
                 "" if median is None else f"{median:.2f}",
             )
         )
     return rows
+
+
+def images_of(source):
+    """Says which images the files were compared with Keras and rated on."""
+    compared = "random pixels" if source.calibration is None else "the images given"
+    compared = "training images" if source.result else compared
+    tested = "no labelled images"
+    if source.test is not None:
+        tested = f"{len(source.test[0]):,} test images"
+    return f"Compared with Keras on {compared}, and rated on {tested}."
 
 
 def _title(source):
@@ -104,7 +114,6 @@ def _scores(source):
 def _files(source, rows, outputs, input_dtype):
     header, *rest = (f"| {' | '.join(row)} |" for row in rows)
     rule = "|---" * len(rows[0]) + "|"
-    test = "test images" if source.test is not None else "no labelled images"
     integers = (
         f" int8 files take and return {input_dtype}, by the scales of their tensors."
         if input_dtype
@@ -114,9 +123,9 @@ def _files(source, rows, outputs, input_dtype):
         [
             "## Files",
             "",
-            f"They return {outputs}.{integers} Compared with Keras, and rated on "
-            f"{test}. Milliseconds, where measured: the median of one image, one "
-            "thread, on the machine that exported them.",
+            f"They return {outputs}.{integers} {images_of(source)} Milliseconds, where "
+            "measured: the median of one image, one thread, on the machine that "
+            "exported them.",
             "",
             *[header, rule, *rest],
         ]

@@ -24,7 +24,8 @@ def draw(run, model, data, labels, logits):
     plot_history(histories, run.path / "curves.png")
     *_, (method, outputs) = logits.items()
     reliability = run.path / "reliability.png"
-    plot_reliability(outputs, labels, reliability, title=title(run, method))
+    named = f"{title(run, method)}, {len(labels):,} test images"
+    plot_reliability(outputs, labels, reliability, title=named)
     if model.taps:
         images, names = one_of_each_class(data, labels)
         names = [title(run, name) for name in names]

@@ -26,7 +26,13 @@ METHODS = {
 _OWN_DEFAULTS = {"width": "1"}
 _MIXINGS = {"none": None, "mixup": Mixup, "cutmix": CutMix}
 
-METHOD = flags.DEFINE_enum("method", "frskd", list(METHODS), "What to train with.")
+METHOD = flags.DEFINE_enum(
+    "method",
+    "frskd",
+    list(METHODS),
+    "What to train with; by default what was best for the same time "
+    "(docs/which_method.md): cskd for classes, frskd for masks.",
+)
 BASELINE = flags.DEFINE_bool(
     "baseline", True, "First train plainly by the same recipe, to compare with."
 )
@@ -206,7 +212,12 @@ def _define(name):
 
 
 def _help(name, takers):
-    """What the first constructor's docstring says of an argument."""
+    """Who takes an argument, and what the first of their docstrings says of it."""
+    names = "|".join(key for key, kind in METHODS.items() if kind in takers)
+    return f"[{names}] {_documented(name, takers)}"
+
+
+def _documented(name, takers):
     for kind in takers:
         found = re.search(
             rf"^    +{name}: (.*?)(?=^    +\w+: |^ *\*\*|^$)",

@@ -23,6 +23,11 @@ def show(data, model):
     print("", *lines, sep="\n")
 
 
+def counted(number, what):
+    """Returns `"1 epoch"`, `"2 epochs"`."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def _of_data(data):
     named = ", ".join(data.label_names[:_NAMED_CLASSES])
     named += ", ..." * (data.classes > _NAMED_CLASSES)
@@ -42,14 +47,15 @@ def _of_recipe(data):
     rate, weight_decay = recipe.rates()
     warmup = recipe.warmup_epochs()
     yield (
-        f"{recipe.epochs()} epochs of {data.steps_per_epoch} steps, "
+        f"{counted(recipe.epochs(), 'epoch')} of "
+        f"{counted(data.steps_per_epoch, 'step')}, "
         f"{recipe.OPTIMIZER.value}, learning rate {rate:g} ({recipe.SCHEDULE.value}"
         f" schedule), weight decay {weight_decay:g}."
     )
     if warmup and recipe.WARMUP_EPOCHS.value is None:
         yield (
-            f"The learning rate rises for {warmup} epochs, as {methods.METHOD.value} "
-            "asks for; the baseline's, too (--warmup_epochs)."
+            f"The learning rate rises for {counted(warmup, 'epoch')}, as "
+            f"{methods.METHOD.value} asks for; the baseline's, too (--warmup_epochs)."
         )
 
 

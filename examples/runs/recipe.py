@@ -238,7 +238,17 @@ def optimizer(steps_per_epoch, backbone=()):
 
 def flags_of(module):
     """Returns a runner's flags in command-line form, all but where it writes."""
+    lines = (flag.serialize() for flag in _settings(module))
+    return sorted(line for line in lines if line)
+
+
+def defaults_of(module):
+    """Returns those of `flags_of` that a run gets without naming them."""
+    usual = (flag for flag in _settings(module) if flag.value == flag.default)
+    return [line for flag in usual if (line := flag.serialize())]
+
+
+def _settings(module):
     places = (RUN_DIR.name, RESUME.name, OVERWRITE.name)
     settings = flags.FLAGS.get_key_flags_for_module(module)
-    lines = (flag.serialize() for flag in settings if flag.name not in places)
-    return sorted(line for line in lines if line)
+    return [flag for flag in settings if flag.name not in places]

@@ -1,5 +1,6 @@
 """The directory of a run: claimed for one recipe, resumed by epoch, never mixed."""
 
+import contextlib
 import csv
 import pathlib
 import shutil
@@ -8,6 +9,7 @@ from keras_selfkd.files import staging
 
 # A run stays the same run wherever its data lies and however much it prints.
 FREE_FLAGS = ("--data_dir", "--download", "--nodownload", "--verbose")
+_FINGERPRINT = "# SHA-256 of --weights: "
 
 
 class Run:
@@ -34,51 +36,94 @@ class Run:
         """Whether the results are there."""
         return (self.path / "result.json").exists()
 
-    def claim(self, flags, resume=False, overwrite=False):
-        """Takes the directory for a recipe, or checks that it already holds this one.
+    def check(self, flags, resume=False, overwrite=False, defaults=(), weights=None):
+        """Refuses what `claim` would refuse, and changes nothing.
 
         Args:
             flags: List of the recipe's flags in command-line form.
             resume: Boolean, whether to go on where an earlier run stopped.
             overwrite: Boolean, whether to delete an earlier run.
+            defaults: Those of the flags that are as they are without being given: a run
+                that was started before there was such a flag goes on. Defaults to none.
+            weights: Fingerprint of the file that the run starts from, which must stay
+                what it was. Defaults to `None`.
 
         Raises:
             ValueError: If the directory holds another run, no run at all, or cannot be
-                written.
+                read.
         """
-        try:
-            self._claim(flags, resume, overwrite)
-        except OSError as error:
-            raise ValueError(
-                "Expected --run_dir to be a directory that can be made and written. "
-                f"Received: --run_dir={self.path} ({error})"
-            ) from error
-
-    def _claim(self, flags, resume, overwrite):
         config = self.path / "flags.cfg"
-        if resume or overwrite:
-            for unfinished in self.path.glob(".*.partial-*"):
-                shutil.rmtree(unfinished)  # What a killed process was writing.
-        if self.path.exists() and any(self.path.iterdir()):
+        with self._usable():
+            entries = set(self.path.iterdir()) if self.path.exists() else set()
+            if resume or overwrite:
+                entries -= set(self._unfinished())
+            if not entries:
+                return
             if not config.exists():
                 raise ValueError(
                     "Expected --run_dir to be free or an earlier run. Received: "
                     f"--run_dir={self.path}, which holds other files"
                 )
             if resume and not overwrite:
-                _check_same(flags, config)
-                return
-            if not overwrite:
-                state = "a finished" if self.finished else "an interrupted"
-                raise ValueError(
-                    f"{self.path} holds {state} run. Pass --resume to go on with it, "
-                    "--overwrite to replace it or another --run_dir."
-                )
-            shutil.rmtree(self.path)
-        self.history = []
-        with staging(config) as staged:
-            comment = [f"# {self.note}"] if self.note else []
-            staged.write_text("\n".join([*comment, *flags, ""]))
+                _check_same(flags, config, defaults)
+                _check_weights(weights, config)
+            elif not overwrite:
+                self._refuse(_other_flags(flags, config, defaults))
+
+    def claim(self, flags, resume=False, overwrite=False, defaults=(), weights=None):
+        """Takes the directory for a recipe, or checks that it already holds this one.
+
+        Args:
+            flags: As for `check`.
+            resume: As for `check`.
+            overwrite: As for `check`.
+            defaults: As for `check`.
+            weights: As for `check`.
+
+        Raises:
+            ValueError: As `check`, or if the directory cannot be written.
+        """
+        self.check(flags, resume, overwrite, defaults, weights)
+        config = self.path / "flags.cfg"
+        with self._usable():
+            if resume or overwrite:
+                for unfinished in self._unfinished():
+                    shutil.rmtree(unfinished)
+            if config.exists():
+                if not overwrite:
+                    return
+                shutil.rmtree(self.path)
+            self.history = []
+            with staging(config) as staged:
+                comments = [f"# {self.note}"] if self.note else []
+                comments += [f"{_FINGERPRINT}{weights}"] if weights else []
+                staged.write_text("\n".join([*comments, *flags, ""]))
+
+    @contextlib.contextmanager
+    def _usable(self):
+        try:
+            yield
+        except OSError as error:
+            raise ValueError(
+                "Expected --run_dir to be a directory that can be made and written. "
+                f"Received: --run_dir={self.path} ({error})"
+            ) from error
+
+    def _unfinished(self):
+        """Returns the paths of what a killed process was writing."""
+        return list(self.path.glob(".*.partial-*"))
+
+    def _refuse(self, others):
+        state = "a finished" if self.finished else "an interrupted"
+        if any(others):
+            raise ValueError(
+                f"{self.path} holds {state} run with {others[0]}, not with {others[1]}."
+                " Name another --run_dir, or pass --overwrite to replace it."
+            )
+        raise ValueError(
+            f"{self.path} holds {state} run with these flags. Pass --resume to go on "
+            "with it, --overwrite to replace it or another --run_dir."
+        )
 
     def rows(self, method):
         """Returns the history of one method: a dict of its logs for each epoch."""
@@ -113,16 +158,43 @@ class Run:
             shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
 
 
-def _check_same(flags, config):
+def _check_same(flags, config, defaults):
+    before, now = _other_flags(flags, config, defaults)
+    if before or now:
+        raise ValueError(
+            f"{config.parent} was started with {before}, not with {now}. Resume it "
+            f"with --flagfile={config} --run_dir={config.parent}, or start another "
+            "--run_dir."
+        )
+
+
+def _check_weights(weights, config):
+    known = [
+        line.removeprefix(_FINGERPRINT)
+        for line in config.read_text().splitlines()
+        if line.startswith(_FINGERPRINT)
+    ]
+    if weights and known and known != [weights]:
+        raise ValueError(
+            f"The file of --weights is not the one that {config.parent} was started "
+            "from: its contents have changed. Put that back, or start another "
+            "--run_dir."
+        )
+
+
+def _other_flags(flags, config, defaults):
+    """Returns two lists: what only the run was started with, and what only now is."""
     lines = config.read_text().splitlines()
     before = {line for line in lines if not line.startswith(("#", *FREE_FLAGS))}
-    now = {flag for flag in flags if not flag.startswith(FREE_FLAGS)}
-    if now != before:
-        raise ValueError(
-            f"{config.parent} was started with {sorted(before - now)}, not with "
-            f"{sorted(now - before)}. Resume it with --flagfile={config} "
-            f"--run_dir={config.parent}, or start another --run_dir."
-        )
+    named = {_name(line) for line in before}
+    later = {flag for flag in defaults if _name(flag) not in named}
+    now = {flag for flag in flags if not flag.startswith(FREE_FLAGS)} - later
+    return sorted(before - now), sorted(now - before)
+
+
+def _name(line):
+    """Returns the name of a flag in command-line form, the same for `--no` of it."""
+    return line.split("=")[0].removeprefix("--").removeprefix("no")
 
 
 def _read_csv(path):

@@ -101,8 +101,8 @@ def step_costs(study, measure=True, afresh=False):
 
     Returns:
         Dict from leg, earlier ones included, to a dict of what it is (`identity`), the
-        `steps` of an epoch, the `seconds` of a step and the `ratio` of its epoch's time
-        to the baseline's, medians over turns.
+        epochs at which its `phases` begin, the `steps` of an epoch, the `seconds` of a
+        step and the `ratio` of its epoch's time to the baseline's, medians over turns.
 
     Raises:
         ValueError: If a leg cannot be trained.
@@ -115,7 +115,7 @@ def step_costs(study, measure=True, afresh=False):
     missing = [
         leg
         for leg, identity in identities.items()
-        if kept.get(leg, {}).get("identity") != identity
+        if leg not in kept or not _stands(kept[leg], identity)
     ]
     if missing and not measure:
         raise ValueError(
@@ -128,8 +128,8 @@ def step_costs(study, measure=True, afresh=False):
         models[leg] = _tried(study, leg)
     found = _in_turns(models, study.baseline) if models else {}
     for leg in missing:
-        identity = {"identity": identities[leg], "steps": models[leg].steps}
-        kept[leg] = identity | found[leg]
+        model = {"phases": models[leg].phases, "steps": models[leg].steps}
+        kept[leg] = {"identity": identities[leg], **model, **found[leg]}
     return kept
 
 
@@ -142,6 +142,12 @@ def _identity(study, leg):
         "epochs": max(study.budgets),
         "baseline": study.baseline,
     }
+
+
+def _stands(cost, identity):
+    """Whether a kept cost is this leg's; one of a single phase is at any length."""
+    of_any_length = {"epochs": None} if cost.get("phases") == [0] else {}
+    return cost["identity"] | of_any_length == identity | of_any_length
 
 
 def _check_task(study, kept):

@@ -95,7 +95,8 @@ def alone(study):
 def _claim(study, one):
     note = training.FAST_NOTE if recipe.FAST.value else ""
     run = Run(one.path, note)
-    run.claim(recipe.flags_of(module_of(study.task)), resume=True)
+    goes_on = {"resume": True, "overwrite": False}
+    run.claim(**training.identity(module_of(study.task)) | goes_on)
     return run
 
 

@@ -149,12 +149,13 @@ def prepare(task):
     """
     strategy = workers.open_strategy()
     data = loaded(task)
-    model = build(task, methods.METHOD.value, data, strategy)
-    data.train(needs=model.method.needs)  # What cannot be is refused now.
     student = student_name(task).replace(":", "_")
     name = f"{data.name}-{student}-{methods.METHOD.value}-{recipe.SEED.value}"
     is_chief = strategy.extended.should_checkpoint
     run = training.open_run(name, module_of(task), is_chief)
+    model = build(task, methods.METHOD.value, data, strategy)
+    data.train(needs=model.method.needs)  # What cannot be is refused now.
+    training.claim(run, module_of(task))
     if run.is_chief and not (recipe.RESUME.value and run.finished):
         plan.show(data, model)
     return data, strategy, run
@@ -200,9 +201,8 @@ def _train(task, method, data, strategy, run):
     """Trains by one of the run's methods; returns the model and the seconds it took."""
     model = build(task, method, data, strategy)
     if run.is_chief:
-        print(
-            f"\nTraining {model.student.name} with {method}, {recipe.epochs()} epochs"
-        )
+        epochs = plan.counted(recipe.epochs(), "epoch")
+        print(f"\nTraining {model.student.name} with {method}, {epochs}")
         print(f"Tracing {method} ...", flush=True)
     return model, training.fit(model, method, data, run, task.metric)
 

@@ -13,6 +13,7 @@ from examples.runs import methods, recipe, tensorboard
 from examples.runs.recorder import Recorder
 from examples.runs.run import Run
 from examples.runs.workers import check_same_epoch
+from examples.students import pretrained
 from keras_selfkd.checkpoints import Checkpoints
 from keras_selfkd.export.litert import import_litert
 from keras_selfkd.plots import new_figure
@@ -79,7 +80,7 @@ def check_installed():
 
 
 def open_run(name, module, is_chief=True):
-    """Returns the `Run` that the flags ask for, its directory claimed by the chief.
+    """Returns the `Run` that the flags ask for, if its directory is to be had.
 
     Args:
         name: Name of the run, used where `--run_dir` is not given.
@@ -92,8 +93,26 @@ def open_run(name, module, is_chief=True):
     path = pathlib.Path(recipe.RUN_DIR.value or f"runs/{name}")
     run = Run(path, note, is_chief)
     if is_chief:
-        run.claim(recipe.flags_of(module), recipe.RESUME.value, recipe.OVERWRITE.value)
+        run.check(**identity(module))
     return run
+
+
+def claim(run, module):
+    """Takes the run's directory, once all flags are known to fit; the chief does."""
+    if run.is_chief:
+        run.claim(**identity(module))
+
+
+def identity(module):
+    """Returns what makes a run this one, as the arguments of `Run.claim`."""
+    path = inputs.WEIGHTS.value
+    return {
+        "flags": recipe.flags_of(module),
+        "resume": recipe.RESUME.value,
+        "overwrite": recipe.OVERWRITE.value,
+        "defaults": recipe.defaults_of(module),
+        "weights": path and pretrained.fingerprint(path),
+    }
 
 
 def fit(model, method, data, run, metric, verbose=None):

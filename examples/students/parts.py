@@ -21,6 +21,25 @@ def head_of(student):
     return [call for call in used_calls(calls, output) if call.has_weights][-1].layer
 
 
+def embedder(student):
+    """Returns a model from a student's images to what its head reads.
+
+    Args:
+        student: Functional `keras.Model` of classes.
+
+    Returns:
+        `keras.Model` with outputs `(batch, features)`: maps are averaged.
+    """
+    shape, dtype = student.inputs[0].shape, student.inputs[0].dtype
+    images, calls = keras.Input(batch_shape=shape, dtype=dtype), []
+    output = run_layers(student, images, calls)
+    head = [call for call in used_calls(calls, output) if call.has_weights][-1]
+    (features,) = head.inputs
+    while len(features.shape) > 2:
+        features = keras.ops.mean(features, axis=1)
+    return keras.Model(images, features)
+
+
 def backbone_paths(student):
     """Returns the paths of the trainable variables before a student's head.
 

@@ -1,6 +1,7 @@
 """A student that starts from a trained network's weights."""
 
 import functools
+import hashlib
 import json
 import pathlib
 import warnings
@@ -73,6 +74,15 @@ def read(path):
     """
     file = _file_of(path)
     return _read(file, file.stat().st_mtime_ns if file.exists() else None)
+
+
+def fingerprint(path):
+    """Returns the SHA-256 of a network's file, `None` where there is none."""
+    file = _file_of(path)
+    if not file.is_file():
+        return None
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def forget():

@@ -10,6 +10,7 @@ import tensorflow as tf
 from absl import flags
 
 from examples import train_classifier, train_segmenter
+from examples.data import inputs
 from examples.data.image_files import find_images
 from examples.results import class_results, mask_results
 from keras_selfkd.export.deployment import find_student, load_file, single_input
@@ -95,7 +96,7 @@ def open_run(path, test_images, overrides=()):
             f"flags.cfg cannot be read: {error}"
         ) from error
     runner = train_segmenter if "void" in result else train_classifier
-    data = runner.load()
+    data = _data_of(path, runner)
     if list(data.label_names) != result["labels"]:
         raise ValueError(
             f"The data have other classes than when {path} was trained: "
@@ -108,6 +109,20 @@ def open_run(path, test_images, overrides=()):
     preprocess = normalization(result["mean"], result["std"])
     found = from_data(student, data, test_images)
     return found._replace(preprocess=preprocess, result=result, recipe=recipe)
+
+
+def _data_of(path, runner):
+    """Reads the data of a run, whose flags may name them as seen from elsewhere."""
+    try:
+        return runner.load()
+    except (ValueError, OSError) as error:
+        folder = inputs.DATA_DIR.value
+        seen = f" --data_dir={folder}, seen from {pathlib.Path.cwd()}" if folder else ""
+        raise ValueError(
+            f"The data that {path} was trained on cannot be read:{seen} ({error}). "
+            "Say where they are now with --data_dir, or export "
+            f"--model={path / 'student.keras'}, which needs no data."
+        ) from error
 
 
 def from_data(student, data, test_images):

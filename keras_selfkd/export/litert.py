@@ -38,14 +38,16 @@ def write_tflite(model, path, signature, quantize=None, images=None, dtype=None)
         options["representative_dataset"] = lambda: (
             [batch] for batch in whole_batches(images, signature[0].shape[0] or 1)
         )
+    batched = with_batch_size(model, signature)
     try:
-        with_batch_size(model, signature).export(
-            str(path),  # Keras 3.13 takes no path object.
-            format="litert",
-            verbose=False,
-            input_signature=signature,
-            **options,
-        )
+        with without_line("fully_quantize: "):
+            batched.export(
+                str(path),  # Keras 3.13 takes no path object.
+                format="litert",
+                verbose=False,
+                input_signature=signature,
+                **options,
+            )
     except Exception as error:
         message = str(error)
         missing = re.findall(r"(?:TF Select|Flex|Custom) ops: (.+)", message)

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import importlib
 import logging
+import warnings
 
 import keras
 import numpy as np
@@ -35,7 +36,13 @@ def write_onnx(model, path, signature):
     """
     # Where it cannot drop a transposition it logs a stack trace, and goes on.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
-    with constant_normalizations(model), inlined_functions():
+    with (
+        constant_normalizations(model),
+        inlined_functions(),
+        warnings.catch_warnings(),
+    ):
+        # Keras asks NumPy for a name that is only to come.
+        warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
         with_batch_size(model, signature).export(
             str(path), format="onnx", verbose=False, input_signature=signature
         )

@@ -124,20 +124,21 @@ def test_a_study_stopped_and_started_again(study, monkeypatch, capsys):
         with pytest.raises(SystemExit, match=message):
             run_compare(*once, *mistake)
         assert {path.name for path in folder.iterdir()} == FILES
-    check_robustness(once, folder, capsys)
+    check_rated_once(once, folder, capsys, "--robustness", "Corrupting the test images")
+    check_rated_once(once, folder, capsys, "--features=digits", "Features of")
 
 
-def check_robustness(once, folder, capsys):
-    """Students are rated on corrupted images once, and those that there are."""
-    again = (*once, "--notrain", "--robustness")
+def check_rated_once(once, folder, capsys, option, said):
+    """Students are rated otherwise once, and those that there are."""
+    again = (*once, "--notrain", option)
     run_compare(*again)
-    first = capsys.readouterr().out
-    assert first.count("Corrupting the test images of") == 2
-    lines = (folder / "robustness.md").read_text().splitlines()
+    assert capsys.readouterr().out.count(said) == 2
+    report = folder / f"{option.removeprefix('--').replace('=', '-')}.md"
+    lines = report.read_text().splitlines()
     legs = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
     assert legs == ["leg", "---", "plain", "late"]
     run_compare(*again)
-    assert "Corrupting" not in capsys.readouterr().out
+    assert said not in capsys.readouterr().out
 
 
 def test_equal_time_gives_a_leg_as_many_epochs_as_its_steps_allow(study):

@@ -198,6 +198,17 @@ def test_error_data_that_have_other_classes_now(tmp_path):
         export(f"--model={run}")
 
 
+def test_error_data_that_are_not_where_the_run_saw_them(tmp_path, monkeypatch):
+    run, _ = finished_run(tmp_path / "run")
+    recipe = run / "flags.cfg"
+    recipe.write_text(recipe.read_text() + "--dataset=folder\n--data_dir=photos\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="Say where they are now") as error:
+        export(f"--model={run}")
+    seen = f"{run} was trained on cannot be read: --data_dir=photos, seen from "
+    assert f"{seen}{tmp_path}" in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("file", "content"),
     [

@@ -17,7 +17,7 @@ from tests.examples.runner import history, run_main, trial
 @pytest.fixture(scope="module")
 def fast_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "trial"
-    return trial("examples.train_classifier", folder)
+    return trial("examples.train_classifier", folder, "--method=frskd")
 
 
 def test_a_trial_writes_every_file_and_nothing_else(fast_run):
@@ -190,7 +190,7 @@ def test_documented_commands_parse(command, tmp_path):
     ],
 )
 def test_a_trial_runs_with_other_flags(tmp_path, arguments, capsys):
-    few = ("--fast", "--verbose=2", "--nobaseline", "--depth=1")
+    few = ("--fast", "--verbose=2", "--nobaseline", "--method=frskd", "--depth=1")
     if "--strategy=mirrored" in arguments:  # A second one here could collide.
         trial("examples.train_classifier", tmp_path, *few, *arguments)
         return

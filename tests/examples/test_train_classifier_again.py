@@ -10,7 +10,13 @@ from examples.runs.run import Run
 from tests.examples.runner import assert_same_run, run_main
 from tests.processes import kills, workers
 
-TINY = ("--epochs=4", "--batch_size=50", "--train_per_class=10", "--depth=1")
+TINY = (
+    "--method=frskd",
+    "--epochs=4",
+    "--batch_size=50",
+    "--train_per_class=10",
+    "--depth=1",
+)
 
 
 @pytest.fixture(scope="module")

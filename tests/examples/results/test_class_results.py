@@ -127,14 +127,18 @@ def test_at_chance_although_it_learned(accuracy, trained, said):
     assert len(lines) == said
     if said:
         assert "frskd learned its training images (accuracy 67.0 %)" in lines[0]
-        assert "naming one class always (25.0 %)" in lines[0]
+        right = 100 * found["frskd"]["accuracy"]
+        assert f"on 24 test images its {right:.1f} % (95 % interval " in lines[0]
+        assert "surely better than naming one class always (25.0 %)" in lines[0]
+        assert "too few test images" in lines[0]
         assert "recalibrate_batch_norm" in lines[0]
 
 
 def test_chance_is_the_commonest_class():
     labels = np.repeat([0, 1], [90, 10])
     found = {"frskd": class_results.rate(np.eye(2)[labels * 0], labels).score}
-    assert class_results.at_chance(found, {"frskd": 0.99}, labels)
+    (line,) = class_results.at_chance(found, {"frskd": 0.99}, labels)
+    assert "too few test images" not in line
     assert not class_results.at_chance(found, {"frskd": 0.91}, labels)
 
 

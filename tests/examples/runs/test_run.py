@@ -89,8 +89,17 @@ def test_an_earlier_run_is_not_replaced_by_accident(tmp_path, finished):
     if finished:
         (tmp_path / "result.json").write_text("{}")
     state = "a finished" if finished else "an interrupted"
-    with pytest.raises(ValueError, match=f"holds {state} run. Pass --resume"):
+    match = f"holds {state} run with these flags. Pass --resume"
+    with pytest.raises(ValueError, match=match):
         Run(tmp_path).claim(FLAGS)
+
+
+def test_a_run_of_other_flags_is_not_to_be_resumed(tmp_path):
+    claimed(tmp_path)
+    with pytest.raises(ValueError, match="another --run_dir, or") as error:
+        Run(tmp_path).claim(["--epochs=5", "--seed=0"])
+    assert "run with ['--epochs=3'], not with ['--epochs=5']" in str(error.value)
+    assert "--resume" not in str(error.value)
 
 
 def test_overwriting_starts_from_nothing(tmp_path):
@@ -123,6 +132,30 @@ def test_resuming_may_read_the_data_elsewhere_and_print_less(tmp_path):
     run = Run(tmp_path)
     run.claim(flags, resume=True)
     assert (tmp_path / "flags.cfg").read_text() == "--epochs=3\n--seed=0\n"
+
+
+def test_resuming_a_run_from_before_there_was_a_flag(tmp_path):
+    claimed(tmp_path)
+    later, usual = "--backbone_rate=1.0", "--noaveraged"
+    Run(tmp_path).claim([*FLAGS, later, usual], True, defaults=[later, usual])
+    with pytest.raises(ValueError, match="backbone_rate"):
+        Run(tmp_path).claim([*FLAGS, "--backbone_rate=0.5"], True, defaults=[later])
+
+
+def test_resuming_with_a_flag_back_at_its_default_is_refused(tmp_path):
+    Run(tmp_path).claim(["--averaged", "--epochs=3"])
+    now = ["--epochs=3", "--noaveraged"]
+    with pytest.raises(ValueError, match="averaged"):
+        Run(tmp_path).claim(now, True, defaults=["--noaveraged"])
+
+
+def test_resuming_from_a_file_of_weights_that_has_changed(tmp_path):
+    Run(tmp_path).claim(FLAGS, weights="ab")
+    assert (tmp_path / "flags.cfg").read_text().startswith("# SHA-256 of --weights: ab")
+    Run(tmp_path).claim(FLAGS, resume=True, weights="ab")
+    Run(tmp_path).claim(FLAGS, resume=True)  # The file is gone, or none was kept.
+    with pytest.raises(ValueError, match="contents have changed"):
+        Run(tmp_path).claim(FLAGS, resume=True, weights="cd")
 
 
 def test_resuming_what_never_started_starts_it(tmp_path):

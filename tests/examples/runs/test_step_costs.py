@@ -37,6 +37,14 @@ def test_a_step_is_timed_without_the_first_ones(executions, monkeypatch):
     assert model.stop_training
 
 
+@pytest.mark.parametrize(("phases", "stands"), [([0], True), ([0, 30], False)])
+def test_a_longer_budget_keeps_the_costs_of_what_stays_the_same(phases, stands):
+    """Else the epochs of its equal time would change, and its trainings be refused."""
+    cost = {"identity": {"epochs": 60, "flags": []}, "phases": phases}
+    assert step_costs._stands(cost, {"epochs": 240, "flags": []}) == stands
+    assert not step_costs._stands(cost, {"epochs": 60, "flags": ["--width=2"]})
+
+
 def test_costs_know_task_baseline_and_flags_but_not_where_the_data_are(tmp_path):
     class Task:
         name = "train_classifier"
@@ -51,6 +59,7 @@ def test_costs_know_task_baseline_and_flags_but_not_where_the_data_are(tmp_path)
     assert identity("--data_dir=a") == identity("--data_dir=b", "--verbose=2")
     assert identity() != identity("--width=2")
     assert identity() != identity(baseline="frskd")
+    assert step_costs._stands({"identity": identity()}, identity())
     step_costs.keep(study(), {"frskd": {"identity": identity()}})
     Task.name = "train_segmenter"
     with pytest.raises(ValueError, match="a study of train_classifier"):

@@ -181,12 +181,17 @@ def test_runs_lie_under_runs(parse, tmp_path, monkeypatch, arguments, path, note
     parse(*arguments)
     run = training.open_run("name", recipe.__name__)
     assert (str(run.path), run.note) == (path, note)
+    assert not run.path.exists()  # Other flags may not fit yet.
+    training.claim(run, recipe.__name__)
     assert (tmp_path / path / "flags.cfg").exists()
+    with pytest.raises(ValueError, match="holds an interrupted run with these flags"):
+        training.open_run("name", recipe.__name__)
 
 
 def test_a_worker_claims_nothing(parse, tmp_path):
     parse(f"--run_dir={tmp_path / 'run'}")
     run = training.open_run("name", recipe.__name__, is_chief=False)
+    training.claim(run, recipe.__name__)
     run.record("frskd", 1, {"loss": 0.0})
     assert not run.path.exists()
 

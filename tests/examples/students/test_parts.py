@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 import pytest
 
 from examples.students import parts
@@ -27,6 +28,25 @@ def test_a_layer_inside_of_a_nested_model():
     parts.freeze_until(student, "backbone")
     assert "out3" in frozen(student.get_layer("backbone"))
     assert student.get_layer("logits").trainable
+
+
+@pytest.mark.parametrize("build", [toys.classifier, toys.nested_classifier])
+def test_what_the_head_reads(build):
+    student = build()
+    network = parts.embedder(student)
+    images = np.random.default_rng(0).normal(size=(2, *student.input_shape[1:]))
+    features = network.predict(images, verbose=0)
+    head = parts.head_of(student)
+    expected = features @ head.kernel.numpy() + head.bias.numpy()
+    np.testing.assert_allclose(student.predict(images, verbose=0), expected, atol=1e-5)
+
+
+def test_maps_before_the_head_are_averaged():
+    images = keras.Input((8, 8, 3))
+    maps = keras.layers.Conv2D(4, 3, name="maps")(images)
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(5, 1)(maps))
+    network = parts.embedder(keras.Model(images, pooled))
+    assert network.output_shape == (None, 4)
 
 
 def test_error_an_unknown_layer_with_the_nearest_ones():

@@ -38,6 +38,15 @@ def assert_start(start, student, trained, head_is_fresh):
             np.testing.assert_array_equal(ours, value)
 
 
+def test_a_fingerprint_is_the_files(tmp_path):
+    file = tmp_path / "student.keras"
+    assert pretrained.fingerprint(tmp_path) is None
+    file.write_bytes(b"abc")  # FIPS 180-2's example.
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert pretrained.fingerprint(tmp_path) == expected
+    assert pretrained.fingerprint(file) == expected
+
+
 @pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
 @pytest.mark.parametrize("classes", [5, 3])
 def test_a_file_of_the_same_network(tmp_path, ending, classes):
