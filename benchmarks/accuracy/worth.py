@@ -134,7 +134,7 @@ def draw(studies, path):
     taught = dict.fromkeys(row["leg"] for row in every if not is_free(row))
     styles = {
         leg: {"color": "0.5", "ls": "--", "marker": marker}
-        for leg, marker in zip(free, itertools.cycle(".xv+1"))
+        for leg, marker in zip(free, itertools.cycle(".xv+sd^"))
     }
     styles |= {leg: style_of(number) for number, leg in enumerate(taught)}
     for axes, (name, study) in zip(panels, studies.items(), strict=True):
